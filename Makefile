@@ -1,0 +1,67 @@
+# Two commands for a newcomer: `make demo` and `make test`. They need python3 (3.10 to 3.13), make and g++, nothing else.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CORE_BUILD := build/core
+SANITIZED_BUILD := build/core-sanitized
+# mypy looks for packages where their import names say; the folders of the tree are named otherwise.
+TYPING := build/typing
+CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
+
+.PHONY: help install demo test test-all lint test-python test-cpp format bench clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+# The extension is built without isolation, so that an edit recompiles only the files that changed.
+$(STAMP): $(BIN)/python pyproject.toml setup.py $(CPP_FILES)
+	$(BIN)/python -m pip install --quiet "setuptools>=77" "wheel>=0.45" "pybind11>=3.0,<4"
+	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[all,dev]"
+	@touch $@
+
+install: $(STAMP) ## Create .venv and install edgetrack with everything into it
+
+demo: install ## Export FARTrack-Pico, prove it equal to its source, track the bundled clip, time it
+	$(BIN)/edgetrack demo --output artifacts
+
+test: install lint test-cpp test-python ## Lint, then all tests, C++ and Python
+
+test-all: install lint test-cpp ## The same with the slow tests
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+lint: install ## ruff, mypy and clang-format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run -Werror $(CPP_FILES)
+	@rm -rf $(TYPING) && mkdir -p $(TYPING)/edgetrack
+	@ln -s $(CURDIR)/edgetrack/* $(CURDIR)/export $(CURDIR)/runtime $(CURDIR)/benchmarks $(TYPING)/edgetrack/
+	cd $(TYPING) && $(CURDIR)/$(BIN)/python -m mypy --config-file $(CURDIR)/pyproject.toml -p edgetrack
+
+test-python: install
+	$(BIN)/python -m pytest -m "not slow"
+
+# The core by itself, without Python: as a release with warnings as errors, then under the sanitizers.
+test-cpp: install
+	$(BIN)/cmake -S cpp -B $(CORE_BUILD) -DCMAKE_BUILD_TYPE=Release -DEDGETRACK_BUILD_TESTS=ON >/dev/null
+	$(BIN)/cmake --build $(CORE_BUILD) --parallel 2
+	$(BIN)/ctest --test-dir $(CORE_BUILD) --output-on-failure
+	$(BIN)/cmake -S cpp -B $(SANITIZED_BUILD) -DCMAKE_BUILD_TYPE=Debug -DEDGETRACK_BUILD_TESTS=ON -DEDGETRACK_SANITIZE=ON >/dev/null
+	$(BIN)/cmake --build $(SANITIZED_BUILD) --parallel 2
+	$(BIN)/ctest --test-dir $(SANITIZED_BUILD) --output-on-failure
+
+format: install ## Format everything
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+	$(BIN)/clang-format -i $(CPP_FILES)
+
+bench: install ## Measure everything on this machine and write benchmarks/RESULTS.md (about ten minutes)
+	$(BIN)/python -m edgetrack.benchmarks.results
+
+clean: ## Remove what was built
+	rm -rf $(VENV) build *.egg-info edgetrack/*.so

@@ -1,0 +1,246 @@
+"""What is measured: an artifact, or the published loop in eager PyTorch. Both look the same to the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from edgetrack.errors import EngineUnavailable, InputError
+
+if TYPE_CHECKING:
+    from edgetrack.benchmarks.frames import Box, Frame
+
+__all__ = [
+    "STAGES",
+    "Contender",
+    "ContenderSpec",
+    "artifact_spec",
+    "open_contender",
+    "reference_spec",
+    "with_unique_names",
+]
+
+STAGES = ("crop", "to_device", "run", "from_device", "decode", "memory", "rest")
+"""Stages of an update in their order; "rest" is what no other stage covers: the Python call around them."""
+
+_BOUND = "none: the network reads and writes the tracker's own buffers"
+_INSIDE_RUN = "not apart: the engine copies inside its call, so it is part of run"
+_NOT_DIVIDED = "not apart: the eager loop is measured as a whole"
+
+
+@dataclass(frozen=True)
+class ContenderSpec:
+    """Everything that opening a contender needs, so that another process can open it too.
+
+    Attributes:
+        kind: "artifact" or "reference".
+        name: in tables; unique in a run.
+        path: the artifact's folder, absolute; or a checkpoint, or "stand-in".
+        variant: the network.
+        precision: of the artifact's files; "fp32" for the reference.
+        weights: "stand-in" or "checkpoint".
+        engine: what runs it; "pytorch" for the reference.
+        device: as `edgetrack.load` takes it.
+        threads: None leaves the number to the engine.
+        seed: of stand-in weights.
+    """
+
+    kind: str
+    name: str
+    path: str
+    variant: str
+    precision: str
+    weights: str
+    engine: str
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+
+
+class Contender(Protocol):
+    """A tracking loop under the clock. Frames are uint8 RGB (height, width, 3)."""
+
+    def init(self, frame: Frame, box: Box) -> None:
+        """Start on `box` in `frame`."""
+
+    def update(self, frame: Frame) -> None:
+        """Track one frame; exactly what a user's call costs."""
+
+    @property
+    def box(self) -> Box:
+        """State of the loop after the last frame."""
+
+    @property
+    def state(self) -> str:
+        """Name of the tracker's state; "" where there is none."""
+
+    def stages_ms(self) -> Mapping[str, float]:
+        """Return the stages of the last update that this contender can tell apart."""
+
+    def stage_notes(self) -> Mapping[str, str]:
+        """Return why a stage is always 0, for those that are."""
+
+    def describe(self) -> dict[str, str]:
+        """Return engine, version and device."""
+
+    def close(self) -> None:
+        """Release the networks."""
+
+
+def artifact_spec(
+    path: Path, *, device: str = "auto", engine: str | None = None, threads: int | None = None
+) -> ContenderSpec:
+    """Return the spec of an artifact; see `edgetrack.load` for arguments and errors."""
+    from edgetrack.artifact import read_artifact
+    from edgetrack.runtime.engines import ENGINES
+
+    artifact = read_artifact(path)
+    return ContenderSpec(
+        kind="artifact",
+        name=path.resolve().name,
+        path=str(path.resolve()),
+        variant=artifact.model.variant,
+        precision=artifact.precision.actual,
+        weights=artifact.model.weights,
+        engine=ENGINES.resolve(engine or artifact.target.engine),
+        device=device,
+        threads=threads,
+        seed=artifact.build.seed or 0,
+    )
+
+
+def reference_spec(weights: str, artifacts: Sequence[ContenderSpec]) -> ContenderSpec:
+    """Return the spec of the published loop that `artifacts` were built from.
+
+    Args:
+        weights: path of a checkpoint, or "stand-in" (then with the first artifact's seed).
+        artifacts: contenders of one variant.
+
+    Raises:
+        InputError: they are of several variants.
+    """
+    variants = sorted({spec.variant for spec in artifacts})
+    if len(variants) > 1:
+        raise InputError(f"artifacts of {', '.join(variants)} have no reference in common; compare one variant at a time")
+    first = artifacts[0]
+    stand_in = weights == "stand-in"
+    return ContenderSpec(
+        kind="reference",
+        name=f"{first.variant}, eager PyTorch",
+        path=weights if stand_in else str(Path(weights).resolve()),
+        variant=first.variant,
+        precision="fp32",
+        weights="stand-in" if stand_in else "checkpoint",
+        engine="pytorch",
+        device="cpu",
+        threads=first.threads,
+        seed=first.seed,
+    )
+
+
+def with_unique_names(specs: Sequence[ContenderSpec]) -> list[ContenderSpec]:
+    """Return the specs; names that came up before get a number."""
+    seen: dict[str, int] = {}
+    unique = []
+    for spec in specs:
+        seen[spec.name] = number = seen.get(spec.name, 0) + 1
+        unique.append(spec if number == 1 else replace(spec, name=f"{spec.name} ({number})"))
+    return unique
+
+
+def open_contender(spec: ContenderSpec) -> Contender:
+    """Load what `spec` names.
+
+    Raises:
+        ArtifactError: the artifact cannot be loaded.
+        CheckpointError: the reference's checkpoint cannot be read.
+        EngineUnavailable: an engine, device or package is not here.
+    """
+    return _Artifact(spec) if spec.kind == "artifact" else _Reference(spec)
+
+
+class _Artifact:
+    """A loaded artifact."""
+
+    def __init__(self, spec: ContenderSpec) -> None:
+        from edgetrack.loading import load
+
+        self._tracker = load(spec.path, device=spec.device, engine=spec.engine, threads=spec.threads)
+
+    def init(self, frame: Frame, box: Box) -> None:
+        self._tracker.init(frame, box, color="rgb")
+
+    def update(self, frame: Frame) -> None:
+        self._tracker.update(frame, color="rgb")
+
+    @property
+    def box(self) -> Box:
+        # The state that the loop carries on, also while the tracker reports "lost" and repeats its last box.
+        x, y, w, h = self._tracker.core.raw_box
+        return (x, y, w, h)
+
+    @property
+    def state(self) -> str:
+        return self._tracker.state.name
+
+    def stages_ms(self) -> Mapping[str, float]:
+        return {stage: ms for stage, ms in self._tracker.timings_ms.items() if stage in STAGES}
+
+    def stage_notes(self) -> Mapping[str, str]:
+        on_cpu = self.describe()["device"].lower() == "cpu"
+        return dict.fromkeys(("to_device", "from_device"), _BOUND if on_cpu else _INSIDE_RUN)
+
+    def describe(self) -> dict[str, str]:
+        return self._tracker.engine.describe()
+
+    def close(self) -> None:
+        self._tracker.close()
+
+
+class _Reference:
+    """The published loop in eager PyTorch."""
+
+    def __init__(self, spec: ContenderSpec) -> None:
+        try:
+            import torch  # noqa: F401 (only to tell a missing package from a broken one of ours)
+        except ImportError as error:
+            raise EngineUnavailable("--reference needs PyTorch, not installed: pip install 'edgetrack[export]'") from error
+        from edgetrack.export.parity.gate import torch_threads
+        from edgetrack.export.source import load_source
+
+        with ExitStack() as stack:
+            stack.enter_context(torch_threads(spec.threads))
+            source = load_source(spec.variant, spec.path, spec.seed)
+            self._loop = source.family.reference(spec.variant, source.net)
+            self._close = stack.pop_all().close
+
+    def init(self, frame: Frame, box: Box) -> None:
+        self._loop.init(frame, box)
+
+    def update(self, frame: Frame) -> None:
+        self._loop.update(frame)
+
+    @property
+    def box(self) -> Box:
+        return self._loop.box
+
+    @property
+    def state(self) -> str:
+        return ""
+
+    def stages_ms(self) -> Mapping[str, float]:
+        return {}
+
+    def stage_notes(self) -> Mapping[str, str]:
+        return dict.fromkeys(STAGES, _NOT_DIVIDED)
+
+    def describe(self) -> dict[str, str]:
+        import torch
+
+        return {"engine": "pytorch", "version": torch.__version__, "device": "cpu"}
+
+    def close(self) -> None:
+        self._close()

@@ -1,0 +1,51 @@
+"""JSON documents on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from edgetrack.errors import InputError
+from edgetrack.video.boxes import write_text
+
+__all__ = ["check_writable", "read_document", "write_document"]
+
+_NUMBERS = re.compile(r"\[\s+(-?[\d.][-+\d.eE,\s]*?)\s+\]")
+
+
+def write_document(path: Path, document: dict[str, Any]) -> None:
+    """Write a document as JSON, lists of numbers on one line each; no half of it is ever seen.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    write_text(path, _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text))
+
+
+def read_document(path: Path, schema: str) -> dict[str, Any]:
+    """Read a document back.
+
+    Raises:
+        InputError: it cannot be read, is not JSON, or is not of `schema`.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}); measure again") from error
+    if not isinstance(document, dict) or document.get("schema") != schema:
+        raise InputError(f"{path} is not a document of schema {schema}; measure again")
+    return document
+
+
+def check_writable(path: Path | None) -> None:
+    """Refuse before the work what could not be written after it; None is fine.
+
+    Raises:
+        InputError: the folder does not exist or is not writable, or the path is a folder.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK)):
+        raise InputError(f"cannot write {path}: its folder does not exist, or is not writable; choose another")

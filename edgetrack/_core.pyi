@@ -1,0 +1,304 @@
+"""The tracker core: crops, decoding, template memory and tracking loops, in C++.
+
+Boxes are (x, y, w, h) in frame pixels, floats, top-left corner, 0-based. Frames are uint8 arrays of any
+strides, read in place: "bgr" and "rgb" HxWx3, "gray" HxW or HxWx1, "bgra" and "rgba" HxWx4, "nv12" (H*3/2)xW.
+"""
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Box = tuple[float, float, float, float]
+
+class State(enum.IntEnum):
+    """How far a result can be trusted."""
+
+    TRACKING = 0
+    UNCERTAIN = 1
+    LOST = 2
+
+@final
+class Graph:
+    """One compiled network at fixed shapes, with the arrays it reads and writes."""
+
+    def __init__(
+        self,
+        inputs: dict[str, NDArray[np.float32]],
+        outputs: dict[str, NDArray[np.float32]],
+        run: Callable[[], object],
+    ) -> None:
+        """Bind arrays and the callable that computes `outputs` from `inputs`; all are kept alive.
+
+        Args:
+            inputs: name -> C-contiguous, writable float32 array. Its memory must stay bound to the engine.
+            outputs: the same for outputs.
+            run: called once per inference, with the GIL held. What it raises reaches the tracker's caller
+                unchanged.
+
+        Raises:
+            InputError: an array of another dtype or layout.
+        """
+
+@final
+class FarTracker:
+    """FARTrack's tracking loop over three compiled graphs.
+
+    Used by one thread at a time: a call made during another one's, or from inside the engine, raises
+    InputError. The small properties (all but `logits` and `mask`) may be read by any thread at any time; they
+    show the last finished call. `update` releases the GIL except in `run` of a graph.
+
+    A search crop without information (one colour throughout what it shows of the frame) and network output
+    that is not finite are reported as LOST, and the frame counts as not seen. Past frame
+    `memory["exact_frames"]` old templates are thinned to bound the memory. All else is the published loop.
+    """
+
+    def __init__(self, spec: dict[str, Any], template: Graph, first: Graph, search: Graph) -> None:
+        """Build the loop.
+
+        Args:
+            spec: the "tracker" object of the artifact's manifest.
+            template: image (1,3,T,T) -> tokens (1,tokens,C).
+            first: search graph with kept = tokens, for the first tracked frame; may be `search` when
+                nothing is pruned.
+            search: search (1,3,S,S), old (1,4,kept,C), newest (1,tokens,C) -> logits (1,4,classes) and, when
+                pruning, score (1,tokens), with kept = tokens - prune.
+
+        Raises:
+            ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it.
+        """
+
+    def init(self, frame: NDArray[np.uint8], box: _Box, color: str = "bgr") -> None:
+        """Start on `box` in `frame`, forgetting any earlier target.
+
+        Raises:
+            InputError: the frame or box cannot be used; the tracker then stands as before.
+            EngineUnavailable: the template graph gave values that are not finite.
+        """
+
+    def update(self, frame: NDArray[np.uint8], color: str = "bgr") -> tuple[bool, _Box]:
+        """Follow the target into the next frame, of the init frame's size.
+
+        Returns:
+            Whether the target was found, and its box (the last one found, if not).
+
+        Raises:
+            InputError: the frame cannot be used, or `init` was not called. Whatever is raised, the frame
+                counts as not seen.
+        """
+
+    def reset(self) -> None:
+        """Forget the target: back to before `init`."""
+
+    def set_state(self, box: _Box) -> None:
+        """Replace the loop's box before the next update, for tests that force a path.
+
+        Raises:
+            InputError: the box cannot be used, or `init` was not called.
+        """
+
+    @property
+    def score(self) -> float:
+        """Confidence of the last result, 0 to 1; 1 after `init`, 0 for a frame that counts as not seen."""
+
+    @property
+    def state(self) -> State:
+        """How far the last result can be trusted; LOST before `init`."""
+
+    @property
+    def box(self) -> _Box:
+        """Last box that was ok."""
+
+    @property
+    def raw_box(self) -> _Box:
+        """Box of the published loop, which goes on while the target is lost."""
+
+    @property
+    def raw_score(self) -> float:
+        """Score of the last update before calibration."""
+
+    @property
+    def frame_index(self) -> int:
+        """Number of frames seen since `init`."""
+
+    @property
+    def slots(self) -> list[int]:
+        """History index of the template that each of the five slots will show for the next frame."""
+
+    @property
+    def timings_ms(self) -> dict[str, float]:
+        """Stages of the last update in ms: crop, run (inside engine calls), decode, memory, total."""
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Template history: templates, stride, limit_bytes, used_bytes (never shrinks), exact_frames.
+
+        Up to frame `exact_frames` the slots are exactly the published ones; then each shows a template at
+        most `stride` - 1 frames older.
+        """
+
+    @property
+    def logits(self) -> NDArray[np.float32] | None:
+        """Copy of the last network call's logits (4, classes); None before it."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """Which tokens of the last slot's template the last frame seen kept; None if nothing is pruned."""
+
+@final
+class TemplateMemory:
+    """The bounded history of embedded templates that trackers use, on its own, for tests and tools."""
+
+    def __init__(self, rows: int, channels: int, limit_bytes: int) -> None:
+        """Take room for as many entries of rows x channels float32 as `limit_bytes` holds.
+
+        Raises:
+            ArtifactError: room for fewer than 16 entries.
+        """
+
+    def put(self, tokens: NDArray[np.float32], keep: list[int]) -> None:
+        """Store rows `keep` of `tokens` (any number of rows, `channels`) as the next entry.
+
+        Raises:
+            InputError: wrong shape, wrong number of rows, or a row that `tokens` does not have.
+        """
+
+    def get(self, k: int) -> NDArray[np.float32]:
+        """Return a copy (rows, channels) of the entry that stands for index k.
+
+        Raises:
+            InputError: `k` is neither 0 nor in [floor(0.3 size), size).
+        """
+
+    def shown(self, k: int) -> int:
+        """Return the index of the entry that stands for index k: k - k % stride."""
+
+    def clear(self) -> None:
+        """Forget every entry."""
+
+    @property
+    def size(self) -> int:
+        """Entries put so far."""
+
+    @property
+    def stored(self) -> int:
+        """Entries held now."""
+
+    @property
+    def capacity(self) -> int:
+        """Entries there is room for."""
+
+    @property
+    def stride(self) -> int:
+        """Distance between the entries kept; 1 while exact."""
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the pool that were ever touched."""
+
+    @property
+    def exact_frames(self) -> int:
+        """Last frame number after which every slot shows exactly what the published rule asks for."""
+
+def template_slots(n: int, early: str = "shift") -> list[int]:
+    """Return the history index shown in each of the five slots after frame `n` (0: the init frame).
+
+    For n >= 4: 0, 3n/10, 51n/100, 657n/1000, n in integers, which equals the published int(n * (1 - 0.7**i)).
+
+    Args:
+        n: number of frames tracked so far.
+        early: how slots are filled while n < 4: "shift" (frame-level, sparse) or "distill".
+
+    Raises:
+        InputError: `n` is negative, or `early` is another word.
+    """
+
+def crop(
+    frame: NDArray[np.uint8], box: Sequence[float], factor: float, size: int, color: str = "bgr"
+) -> tuple[NDArray[np.uint8], float]:
+    """Cut the published square around a box and resize it as OpenCV's INTER_LINEAR does.
+
+    Args:
+        frame: uint8, any strides.
+        box: centre of the crop; its side is ceil(sqrt(w * h) * factor) frame pixels.
+        factor: side of the crop in units of the box's.
+        size: side of the result in pixels.
+        color: layout of `frame`.
+
+    Returns:
+        uint8 RGB (size, size, 3) and crop pixels per frame pixel.
+
+    Raises:
+        InputError: the frame or box cannot be used.
+        ArtifactError: `size` cannot be used.
+    """
+
+def crop_normalized(
+    frame: NDArray[np.uint8],
+    box: Sequence[float],
+    factor: float,
+    size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+    color: str = "bgr",
+) -> tuple[NDArray[np.float32], float]:
+    """Crop as `crop` does, then compute (v / 255 - mean) / std per RGB channel in float32.
+
+    Returns:
+        float32 RGB planes (3, size, size) and crop pixels per frame pixel.
+
+    Raises:
+        InputError: the frame or box cannot be used.
+        ArtifactError: `size`, `mean` or `std` cannot be used.
+    """
+
+def decode_bins(
+    logits: NDArray[np.float32], bins: int = 300, range: int = 2, expectation: bool = True
+) -> NDArray[np.float32]:
+    """Decode four distributions over coordinate bins.
+
+    Args:
+        logits: (4, classes) for x1, y1, x2, y2; the first bins * range classes are coordinates.
+        bins: bins per crop side.
+        range: crop sides spanned.
+        expectation: average argmax and expectation (sparse flavour); otherwise argmax alone.
+
+    Returns:
+        float32 (4,): x1, y1, x2, y2; 0 to 1 spans the search crop.
+
+    Raises:
+        InputError: wrong shape, or logits that are not finite.
+        ArtifactError: a layout that does not fit.
+    """
+
+def map_box(corners: Sequence[float], state: Sequence[float], resize_factor: float, search_size: int) -> _Box:
+    """Map decoded corners to a box in frame pixels.
+
+    Args:
+        corners: x1, y1, x2, y2 as `decode_bins` gives them.
+        state: box that the search crop was centred on.
+        resize_factor: crop pixels per frame pixel.
+        search_size: side of the search crop in pixels.
+    """
+
+def clip_box(box: Sequence[float], height: int, width: int, margin: float) -> _Box:
+    """Keep a box at least `margin` pixels large and inside the frame, in the published order of operations."""
+
+def bin_mass(logits: NDArray[np.float32], used: int, radius: int) -> float:
+    """Return how concentrated four distributions are, 0 to 1.
+
+    Per coordinate the softmax mass over the first `used` classes within `radius` bins of the largest; then the
+    geometric mean of the four. logits: (4, classes).
+
+    Raises:
+        InputError: wrong shape or numbers.
+    """
+
+def keep_rows(score: NDArray[np.float32], prune: int) -> NDArray[np.int32]:
+    """Return the indices, ascending, that stay when the `prune` lowest of `score` (count,) go.
+
+    Raises:
+        InputError: `prune` is not 0 to count.
+    """

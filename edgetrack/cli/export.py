@@ -1,0 +1,178 @@
+"""`edgetrack export`: from a checkpoint to an artifact that is proven to give the same boxes."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgetrack.cli import console
+from edgetrack.cli.options import JsonOption, ThreadsOption, parse_box
+from edgetrack.errors import EngineUnavailable, InputError
+
+if TYPE_CHECKING:
+    from edgetrack.export.parity.clip import Clip
+    from edgetrack.export.parity.report import ParityReport
+    from edgetrack.export.pipeline import ExportPlan, ExportResult
+
+__all__ = [
+    "ClipInitOption",
+    "ClipOption",
+    "check_torch",
+    "clip_from_options",
+    "print_report",
+    "run",
+    "usage_error",
+    "warn_about",
+]
+
+ClipOption = Annotated[
+    Path | None,
+    typer.Option("--clip", help="Video or image folder to verify on; default: the clip of edgetrack."),
+]
+ClipInitOption = Annotated[
+    str | None, typer.Option("--init", help="With --clip: the target in its first frame, x,y,w,h in pixels.")
+]
+STAND_IN_WARNING = "these are stand-in weights: they prove and time the pipeline, they do not follow a target"
+
+
+def run(
+    model: Annotated[str, typer.Argument(help="What to export, as `edgetrack models` lists it.")],
+    *,
+    weights: Annotated[
+        str,
+        typer.Option("--weights", help="Path of a published checkpoint; or stand-in: made-up weights."),
+    ],
+    target: Annotated[str, typer.Option("--target", help="As `edgetrack targets` lists them.")] = "onnx",
+    precision: Annotated[str, typer.Option("--precision", help="fp32, or fp16 where the target has it.")] = "fp32",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The artifact's folder; default: <model>-<target>-<precision>."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of stand-in weights.")] = 0,
+    clip: ClipOption = None,
+    init: ClipInitOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there.")] = False,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Keep an artifact that fails, and record that it does.")
+    ] = False,
+    threads: ThreadsOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, build nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build an artifact from a checkpoint and prove that it gives the boxes of the published loop.
+
+    Exit code 3 and nothing written but a report if it does not.
+    """
+    _check_names(model, target, precision)
+    check_torch()
+    from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
+
+    chosen = clip_from_options(clip, init)
+    plan = plan_export(model, weights, target=target, precision=precision, output=output, seed=seed)
+    if dry_run:
+        _dry_run(plan, force, as_json)
+        return
+    steps = None if chosen.count is None else chosen.count + FIXED_STEPS
+    with console.progress(steps, f"export {model}") as bar:
+        result = run_plan(plan, clip=chosen, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=bar)
+    _print_result(result, plan, as_json)
+
+
+def _check_names(model: str, target: str, precision: str) -> None:
+    """Refuse names that do not exist as wrong usage, before anything heavy is imported."""
+    from edgetrack.export.models import find_variant
+    from edgetrack.export.targets import target_of
+
+    with usage_error("MODEL"):
+        find_variant(model)
+    with usage_error("--target"):
+        info = target_of(target)
+    with usage_error("--precision"):
+        info.check_precision(precision)
+
+
+@contextmanager
+def usage_error(hint: str) -> Iterator[None]:
+    """Turn an InputError inside the block into wrong usage of the option `hint` (exit code 2)."""
+    try:
+        yield
+    except InputError as error:
+        raise typer.BadParameter(str(error), param_hint=hint) from error
+
+
+def check_torch() -> None:
+    """Raise EngineUnavailable, with the pip line, where PyTorch is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        raise EngineUnavailable("this needs PyTorch, not installed here: pip install 'edgetrack[export]'")
+
+
+def clip_from_options(clip: Path | None, init: str | None) -> Clip:
+    """Return the clip of --clip and --init, which come together, or edgetrack's own.
+
+    Raises:
+        typer.BadParameter: one without the other, or a box that is not four numbers.
+        InputError: the clip cannot be read.
+    """
+    from edgetrack.export.parity.clip import demo_clip, open_clip
+
+    if (clip is None) != (init is None):
+        raise typer.BadParameter("give both or neither: a clip, and its box", param_hint="--clip, --init")
+    return demo_clip() if clip is None or init is None else open_clip(clip, parse_box(init))
+
+
+def print_report(report: ParityReport, title: str) -> None:
+    """Write the gate's findings as a table."""
+    frames = 0 if report.loop is None else report.loop.frames
+    clip = "" if report.loop is None else f", {frames} frames of {report.loop.clip}"
+    console.table(("", ">found", ">accepted", ""), report.rows(), title=f"{title} against {report.reference}{clip}")
+
+
+def warn_about(report: ParityReport, weights: str) -> None:
+    """Say on stderr what a reader must not miss."""
+    if weights == "stand-in":
+        console.warn(STAND_IN_WARNING)
+    if report.not_run is not None:
+        console.warn(f"not verified: {report.not_run}")
+    if report.allowed_mismatch:
+        console.warn(f"kept with --allow-mismatch: {'; '.join(report.failures)}")
+
+
+def _dry_run(plan: ExportPlan, force: bool, as_json: bool) -> None:
+    """Load the weights and look at the output folder, then say what would be done."""
+    from edgetrack.export.pipeline import check_plan
+
+    source = check_plan(plan, force=force)
+    facts = {
+        "model": plan.variant,
+        "weights": plan.weights,
+        "checkpoint_sha256": source.sha256,
+        "target": plan.target.name,
+        "precision": plan.precision,
+        "output": str(plan.output),
+    }
+    if as_json:
+        console.emit_json({"schema": 1, "dry_run": True, **facts})
+        return
+    for name, value in facts.items():
+        console.line(f"{name.ljust(18)} {value}")
+    console.line("all of this is in order; nothing was built (--dry-run)")
+
+
+def _print_result(result: ExportResult, plan: ExportPlan, as_json: bool) -> None:
+    from edgetrack.artifact import read_artifact
+
+    artifact = read_artifact(result.path, verify_checksums=False)
+    warn_about(result.report, artifact.model.weights)
+    if as_json:
+        verification = result.report.as_dict()
+        console.emit_json({"schema": 1, "path": str(result.path), "verification": verification})
+        return
+    if result.report.loop is not None:
+        print_report(result.report, plan.output.name)
+    megabytes = artifact.size_bytes() / 1e6
+    console.line(f"wrote {result.path} ({megabytes:.1f} MB), verification: {result.report.verdict}")

@@ -1,0 +1,191 @@
+"""`edgetrack track`: follow a target through a video and write boxes and an annotated video."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgetrack.cli import console
+from edgetrack.cli.options import (
+    ArtifactArgument,
+    CacheDirOption,
+    DeviceOption,
+    EngineOption,
+    InitOption,
+    JsonOption,
+    MaxFramesOption,
+    SourceOption,
+    ThreadsOption,
+    parse_box,
+)
+from edgetrack.errors import InputError
+
+if TYPE_CHECKING:
+    from edgetrack.runtime.tracker import Tracker
+    from edgetrack.video import FrameResult, Source, VideoSink
+
+__all__ = ["ResultsFormat", "run"]
+
+
+class ResultsFormat(str, Enum):
+    """Formats of the box file."""
+
+    GOT10K = "got10k"
+    PYTRACKING = "pytracking"
+    JSON = "json"
+
+
+def run(
+    artifact: ArtifactArgument,
+    *,
+    source: SourceOption,
+    init: InitOption,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Annotated video to write (.mp4 or .avi).")
+    ] = None,
+    boxes: Annotated[Path | None, typer.Option("--boxes", help="File of boxes to write, one line a frame.")] = None,
+    results_format: Annotated[
+        ResultsFormat,
+        typer.Option("--results-format", help="Of --boxes: got10k (x,y,w,h), pytracking (tab, integers) or json."),
+    ] = ResultsFormat.GOT10K,
+    device: DeviceOption = "auto",
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
+    cache_dir: CacheDirOption = None,
+    max_frames: MaxFramesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a target through a video; write annotated video, boxes, or both. Ctrl-C keeps what is done."""
+    from edgetrack.loading import load
+    from edgetrack.video import open_source, write_boxes
+
+    box = parse_box(init)
+    _check_outputs(source, output, boxes)
+    with open_source(source) as frames:
+        tracker = load(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
+        with tracker:
+            followed = _follow(tracker, frames, box, output, max_frames)
+            description = tracker.engine.describe()
+        for warning in frames.warnings:
+            console.warn(warning)
+    written = write_boxes(boxes, followed.results, results_format.value) if boxes is not None else []
+    written += [output] if output is not None else []
+    summary = _summary(followed, written) | {
+        "artifact": str(artifact),
+        "source": source,
+        "engine": description,
+    }
+    if as_json:
+        console.emit_json(summary)
+    else:
+        console.line(_sentence(summary))
+    if followed.interrupted:
+        raise KeyboardInterrupt
+
+
+def _check_outputs(source: str, *outputs: Path | None) -> None:
+    """Refuse before the work what could not be written after it."""
+    for path in outputs:
+        if path is None:
+            continue
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK) or path.is_dir():
+            raise InputError(f"cannot write {path}: its folder does not exist, or is not writable; choose another")
+        if path.resolve() == Path(source).resolve():
+            raise InputError(f"{path} is the source itself; choose another name for what is written")
+
+
+@dataclass
+class _Followed:
+    """What became of a video; the first result is the box that was given."""
+
+    results: list[FrameResult] = field(default_factory=list)
+    wall_s: float = 0.0
+    interrupted: bool = False
+
+
+def _follow(
+    tracker: Tracker,
+    frames: Source,
+    box: tuple[float, float, float, float],
+    output: Path | None,
+    max_frames: int | None,
+) -> _Followed:
+    """Run the loop; Ctrl-C ends it early, and the files are finished all the same."""
+    from edgetrack.video import VideoSink
+    from edgetrack.video.overlay import draw
+
+    followed = _Followed()
+    total = min((n for n in (frames.count, max_frames) if n is not None), default=None)
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        stack.enter_context(_noting_interrupt(followed))
+        sink: VideoSink | None = None
+        if output is not None:
+            sink = stack.enter_context(VideoSink(output, frames.size, frames.fps))
+        bar = stack.enter_context(console.progress(total, "tracking"))
+        for index, frame in enumerate(frames):
+            result = _step(tracker, frame, box if index == 0 else None)
+            followed.results.append(result)
+            if sink is not None:
+                sink.write(draw(frame, result, index))
+            bar.advance()
+            if index + 1 == max_frames:
+                break
+    followed.wall_s = time.perf_counter() - began
+    return followed
+
+
+@contextmanager
+def _noting_interrupt(followed: _Followed) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        followed.interrupted = True
+
+
+def _step(tracker: Tracker, frame: Any, box: tuple[float, float, float, float] | None) -> FrameResult:  # noqa: ANN401
+    from edgetrack.video import FrameResult
+
+    began = time.perf_counter()
+    ok = True
+    if box is not None:
+        tracker.init(frame, box)
+    else:
+        ok, _ = tracker.update(frame)
+    seconds = time.perf_counter() - began
+    return FrameResult(tracker.box, ok, tracker.score, tracker.state.name, seconds)
+
+
+def _summary(followed: _Followed, written: list[Path]) -> dict[str, Any]:
+    updates = followed.results[1:]
+    busy_s = sum(result.seconds for result in updates)
+    return {
+        "schema": 1,
+        "frames": len(followed.results),
+        "updates_per_second": round(len(updates) / busy_s, 3) if busy_s else None,
+        "frames_per_second": round(len(followed.results) / followed.wall_s, 3) if followed.wall_s else None,
+        "states": dict(Counter(result.state for result in updates)),
+        "last_box": list(followed.results[-1].box) if followed.results else None,
+        "written": [str(path) for path in written],
+        "interrupted": followed.interrupted,
+    }
+
+
+def _sentence(summary: dict[str, Any]) -> str:
+    speed = summary["updates_per_second"]
+    parts = [f"{summary['frames']} frames"]
+    if speed is not None:
+        parts.append(f"{speed:.1f} updates/s ({summary['frames_per_second']:.1f} frames/s with reading and writing)")
+    parts += [f"{state} {count}" for state, count in summary["states"].items()]
+    if summary["written"]:
+        parts.append(f"wrote {', '.join(summary['written'])}")
+    return ", ".join(parts)

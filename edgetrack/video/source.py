@@ -1,0 +1,157 @@
+"""One way to read frames: a video file, a folder of images, a camera, or a network stream."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetrack.errors import InputError
+from edgetrack.video.opencv import import_cv2
+
+__all__ = ["Source", "open_source"]
+
+Frame = NDArray[np.uint8]
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+_STREAM = re.compile(r"(?:rtsps?|rtmp|https?|udp|tcp)://.+", re.IGNORECASE)
+_CAMERA = re.compile(r"\d{1,3}")
+_STREAM_TIMEOUT_MS = 10_000
+# Containers round the count they announce; one frame more or less is no sign of damage.
+_COUNT_TOLERANCE = 1
+
+
+class Source(ABC):
+    """Frames of one video in order; iterate once. Frames are uint8 (height, width, 3) BGR."""
+
+    name: str
+    """What the user gave."""
+    fps: float | None
+    """Frames a second, where known."""
+    size: tuple[int, int]
+    """Width and height of the first frame, in pixels."""
+    count: int | None
+    """Number of frames that are announced, or None for a camera or stream."""
+    warnings: list[str]
+    """What was odd, one line each; complete once iteration has ended."""
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file or device."""
+
+    def __enter__(self) -> Source:
+        """Return the source itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the source."""
+        self.close()
+
+
+def open_source(name: str) -> Source:
+    """Open a video file, a folder of images (jpg, png, bmp), a camera number, or an rtsp/http address.
+
+    Raises:
+        InputError: it does not exist, cannot be read, or holds no frame.
+        EngineUnavailable: OpenCV is not installed.
+    """
+    cv2 = import_cv2()
+    if _CAMERA.fullmatch(name):
+        return _VideoSource(cv2, cv2.VideoCapture(int(name)), name, f"camera {name}", live=True)
+    if _STREAM.fullmatch(name):
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
+        timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
+        return _VideoSource(cv2, cv2.VideoCapture(name, cv2.CAP_FFMPEG, timeouts), name, f"stream {name}", live=True)
+    path = Path(name)
+    if path.is_dir():
+        return _FolderSource(cv2, path)
+    if not path.is_file():
+        raise InputError(f"source {name!r} does not exist; give a video, a folder of images, a camera number or an URL")
+    return _VideoSource(cv2, cv2.VideoCapture(str(path)), name, f"video {name}", live=False)
+
+
+class _VideoSource(Source):
+    """A video file, camera or stream through cv2.VideoCapture."""
+
+    def __init__(self, cv2: Any, capture: Any, name: str, what: str, *, live: bool) -> None:  # noqa: ANN401
+        self.name = name
+        self.warnings = []
+        self._what = what
+        self._capture = capture
+        if not capture.isOpened():
+            raise InputError(f"{what} cannot be opened; check that it is there and that its format is known")
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.fps = fps if 0 < fps < 1000 else None
+        self.count = count if count > 0 and not live else None
+        # Reading one frame now is the only way to know that there is one, and its true size.
+        good, first = capture.read()
+        if not good or first is None:
+            self.close()
+            raise InputError(f"{what} holds no frame that can be decoded; check the file or the device")
+        self._first: Frame | None = first
+        self.size = (int(first.shape[1]), int(first.shape[0]))
+
+    def __iter__(self) -> Iterator[Frame]:
+        frame, self._first = self._first, None
+        decoded = 0
+        while frame is not None:
+            yield frame
+            decoded += 1
+            good, frame = self._capture.read()
+            frame = frame if good else None
+        if self.count is not None and decoded < self.count - _COUNT_TOLERANCE:
+            self.warnings.append(
+                f"{self._what} ended early: {decoded} of {self.count} frames could be decoded; is it cut off?"
+            )
+
+    def close(self) -> None:
+        """See `Source.close`."""
+        self._capture.release()
+
+
+class _FolderSource(Source):
+    """A folder of images, in natural order of their names (2 before 10)."""
+
+    def __init__(self, cv2: Any, folder: Path) -> None:  # noqa: ANN401
+        self.name = str(folder)
+        self.warnings = []
+        self._cv2 = cv2
+        self._paths = sorted(
+            (path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES), key=_natural_key
+        )
+        if not self._paths:
+            raise InputError(f"folder {folder} holds no image ({', '.join(_IMAGE_SUFFIXES)}); check the path")
+        self.fps = None
+        self.count = len(self._paths)
+        first = self._read(self._paths[0])
+        self.size = (int(first.shape[1]), int(first.shape[0]))
+
+    def _read(self, path: Path) -> Frame:
+        frame: Frame | None = self._cv2.imread(str(path), self._cv2.IMREAD_COLOR)
+        if frame is None:
+            raise InputError(f"image {path} cannot be decoded; replace or remove it")
+        return frame
+
+    def __iter__(self) -> Iterator[Frame]:
+        for path in self._paths:
+            yield self._read(path)
+
+    def close(self) -> None:
+        """See `Source.close`."""
+
+
+def _natural_key(path: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]

@@ -1,0 +1,181 @@
+"""Reads the weights of a published checkpoint without executing anything of the file.
+
+The pickle inside is read as data (`edgetrack.export.pickles`): classes of the training code are never
+imported and calls are never made. A tensor is built only from a checked description: known element type,
+extent inside its storage, sound sizes. torch.load is not used, not even with `weights_only`: this reader
+allows less, copes with files that carry training objects, and compares lengths that the pickle states with
+the file. No option loosens this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from edgetrack.errors import CheckpointError
+from edgetrack.export.checkpoint_files import EXPECTED, Content, Layout, open_content, storage_of
+from edgetrack.export.pickles import Call, Global, Persistent
+
+__all__ = ["MAX_FILE_BYTES", "Checkpoint", "load_checkpoint"]
+
+MAX_FILE_BYTES = 16 << 30
+
+_REBUILD_TENSOR = {Global("torch._utils", "_rebuild_tensor_v2"), Global("torch._utils", "_rebuild_tensor")}
+_REBUILD_PARAMETER = {
+    Global("torch._utils", "_rebuild_parameter"),
+    Global("torch._utils", "_rebuild_parameter_with_state"),
+}
+_MAPPINGS = {Global("collections", "OrderedDict"), Global("collections", "defaultdict")}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The weights of a checkpoint file.
+
+    Attributes:
+        state: parameter name -> contiguous tensor on the CPU, element type as stored.
+        sha256: of the whole file, hexadecimal.
+        path: where it was read from.
+        other_keys: names of what lies in the file beside the weights, unread.
+    """
+
+    state: dict[str, Tensor]
+    sha256: str
+    path: Path
+    other_keys: tuple[str, ...] = ()
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read the weights of a checkpoint: its entry `net`, or all of it where it is a bare state dict.
+
+    Args:
+        path: a file written by torch.save, or a .safetensors file.
+
+    Raises:
+        CheckpointError: the file is missing, empty, truncated, larger than MAX_FILE_BYTES, not a checkpoint,
+            or an entry of its weights is not a plain tensor.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            size = path.stat().st_size
+            sha256 = _check_and_hash(stream, size)
+            content = open_content(path, stream, size)
+            weights, other = _select_weights(content.top)
+            state = _read_tensors(weights, content, limit=4 * size)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise CheckpointError(f"cannot read checkpoint {path}: {reason}; check the path") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {path}: {error}") from error
+    return Checkpoint(state, sha256, path, other)
+
+
+def _check_and_hash(stream: IO[bytes], size: int) -> str:
+    if size == 0:
+        raise CheckpointError("it is empty; download it again")
+    if size > MAX_FILE_BYTES:
+        raise CheckpointError(f"it has {size} bytes; at most {MAX_FILE_BYTES} are read")
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 20):
+        digest.update(block)
+    stream.seek(0)
+    return digest.hexdigest()
+
+
+def _select_weights(top: object) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the state dict inside a file's content, and the names of everything beside it."""
+    content = _as_dict(top)
+    if content is None:
+        raise CheckpointError(f"it holds {_describe(top)}; {EXPECTED}")
+    if "net" in content:
+        weights = _as_dict(content["net"])
+        if not weights:
+            raise CheckpointError(f"its 'net' is {_describe(content['net'])}; {EXPECTED}")
+        return weights, tuple(str(key) for key in content if key != "net")
+    if content and all(_layout_of(value) is not None for value in content.values()):
+        return content, ()
+    keys = ", ".join(repr(key) for key in list(content)[:8])
+    raise CheckpointError(f"it has no 'net' but {keys or 'nothing'}; {EXPECTED}")
+
+
+def _as_dict(value: object) -> dict[Any, Any] | None:
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, Call) and isinstance(value.function, Global) and value.function in _MAPPINGS:
+        # Python 2 and 3 write an OrderedDict's content as items set on it, or as a list of pairs in the call.
+        pairs = value.arguments[0] if value.arguments and isinstance(value.arguments[0], list) else []
+        listed = {pair[0]: pair[1] for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2}
+        return {**listed, **value.items}
+    return None
+
+
+def _layout_of(value: object) -> Layout | None:
+    """Return the description of a tensor or parameter, or None where `value` is something else."""
+    if isinstance(value, Layout):
+        return value
+    if not isinstance(value, Call) or not isinstance(value.function, Global):
+        return None
+    if value.function in _REBUILD_PARAMETER and value.arguments:
+        return _layout_of(value.arguments[0])
+    if value.function in _REBUILD_TENSOR and len(value.arguments) >= 4:
+        return _layout_from(*value.arguments[:4])
+    return None
+
+
+def _layout_from(storage: object, offset: object, size: object, stride: object) -> Layout | None:
+    """Check the arguments of torch's `_rebuild_tensor`; None where they are not what torch writes."""
+    if not isinstance(storage, Persistent) or not isinstance(size, tuple) or not isinstance(stride, tuple):
+        return None
+    sound = all(type(number) is int and number >= 0 for number in (offset, *size, *stride))
+    if not sound or not isinstance(offset, int) or len(size) != len(stride):
+        return None
+    dtype, key, elements = storage_of(storage)
+    return Layout(dtype, key, elements, offset, size, stride)
+
+
+def _read_tensors(weights: Mapping[Any, Any], content: Content, limit: int) -> dict[str, Tensor]:
+    """Build every entry; `limit` bounds the bytes of all, so that shared storages cannot multiply."""
+    state: dict[str, Tensor] = {}
+    total = 0
+    for name, value in weights.items():
+        layout = _layout_of(value)
+        if not isinstance(name, str) or layout is None:
+            raise CheckpointError(f"its entry {name!r} is {_describe(value)}, not a tensor; {EXPECTED}")
+        total += math.prod(layout.size) * layout.dtype.itemsize
+        if total > limit:
+            raise CheckpointError(f"its tensors unpack to more than {limit} bytes at {name!r}; it is damaged")
+        state[name] = _build(name, layout, content)
+    return state
+
+
+def _build(name: str, layout: Layout, content: Content) -> Tensor:
+    last = layout.offset + sum((n - 1) * step for n, step in zip(layout.size, layout.stride, strict=True))
+    empty = 0 in layout.size
+    if not empty and last >= layout.storage_elements:
+        raise CheckpointError(f"its entry {name!r} reaches outside its storage; download it again")
+    if empty:
+        return torch.empty(layout.size, dtype=layout.dtype)
+    # Only the elements up to the last one that is read: a storage may be shared by many entries.
+    data = bytearray(content.read_storage(layout.storage, (last + 1) * layout.dtype.itemsize))
+    kind = torch.uint8 if layout.dtype == torch.bool else layout.dtype
+    tensor = torch.frombuffer(data, dtype=kind).as_strided(layout.size, layout.stride, layout.offset)
+    return tensor.to(layout.dtype).contiguous().clone()
+
+
+def _describe(value: object) -> str:
+    """Say in a few words what an entry is, without quoting the file at length."""
+    if isinstance(value, Call):
+        return f"an object of {str(value.function)[:80]}"
+    if isinstance(value, Global):
+        return f"the name {str(value)[:80]}"
+    if isinstance(value, dict):
+        return "a dict" if value else "an empty dict"
+    return f"a {type(value).__name__}"

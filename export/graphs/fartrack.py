@@ -1,0 +1,247 @@
+"""FARTrack's deployment graphs: exactly the published results with less work.
+
+What the published forward pass computes and nobody reads is left out (spec section 6.2): masked template tokens never
+enter, old templates come embedded, constants are folded, the last block runs for the four command tokens alone, and the
+pruning signal is one query row beside the main attention. Each step is proven in tests/export/test_fartrack_graphs.py.
+
+Tokens are a matrix (N, channels), without the batch axis, and every head is a matrix of its own: a published ViT-Tiny
+has 3 heads, and engines that share out whole heads leave one of two cores idle for a third of the attention.
+"""
+
+from __future__ import annotations
+
+import torch
+from edgetrack.export.models.fartrack_net import (
+    CHANNELS,
+    COMMAND_ROWS,
+    COMMANDS,
+    HEADS,
+    PATCH,
+    SEARCH_CENTRE,
+    SEARCH_TOKENS,
+    SLOTS,
+    TEMPLATE_TOKENS,
+    Block,
+    FarTrackNet,
+)
+from torch import Tensor, nn
+
+__all__ = ["SearchGraph", "TemplateGraph"]
+
+HEAD_DIM = CHANNELS // HEADS
+# Rows are counted from the end, because the number of template tokens before them varies.
+CENTRE_ROW = SEARCH_CENTRE - SEARCH_TOKENS - COMMANDS
+NEWEST_COLUMNS = slice(-TEMPLATE_TOKENS - SEARCH_TOKENS - COMMANDS, -SEARCH_TOKENS - COMMANDS)
+
+
+def patches(image: Tensor, side: int) -> Tensor:
+    """Cut an image (1, 3, side*16, side*16) into rows (side^2, 768), ordered as a convolution kernel's weights."""
+    grid = image.reshape(3, side, PATCH, side, PATCH).permute(1, 3, 0, 2, 4)
+    return grid.reshape(side * side, 3 * PATCH * PATCH)
+
+
+class PatchRows(nn.Module):
+    """The patch convolution as one matrix product, with a constant added to every token."""
+
+    weight: Tensor
+    offset: Tensor
+
+    def __init__(self, conv: nn.Conv2d, offset: Tensor) -> None:
+        """`offset` (tokens, channels) is added after the convolution, its bias included here."""
+        super().__init__()
+        self.side = round(offset.shape[0] ** 0.5)
+        self.register_buffer("weight", conv.weight.detach().flatten(1).t().contiguous())
+        bias = conv.bias.detach() if conv.bias is not None else torch.zeros(conv.out_channels)
+        self.register_buffer("offset", offset.detach() + bias)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map a normalised image (1, 3, H, W) to tokens (side^2, channels)."""
+        return patches(image, self.side) @ self.weight + self.offset
+
+
+class TemplateGraph(nn.Module):
+    """Embeds one template crop, once: image (1, 3, 112, 112) -> tokens (1, 49, 192) without a slot's identity row."""
+
+    def __init__(self, net: FarTrackNet) -> None:
+        """`net` is a loaded network."""
+        super().__init__()
+        self.embed = PatchRows(net.backbone.patch_embed.proj, net.backbone.pos_embed_z1[0])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return `P(image) + position`."""
+        tokens: Tensor = self.embed(image)
+        return tokens.unsqueeze(0)
+
+
+class RowLogits(nn.Module):
+    """Attention logits of a few rows over all tokens, without projecting the keys.
+
+    q_i . k_j = (y_i Wq + bq) . (y_j Wk + bk); what comes from bk is the same for every j and cancels in the softmax.
+    So the logits are (y_i Wq Wk^T + bq Wk^T) . y_j: one small product for the rows and one with the tokens.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, block: Block) -> None:
+        """Fold the query and key projections of `block`, in float64, with the softmax scale."""
+        super().__init__()
+        weight = block.attn.qkv.weight.detach().double().reshape(3, HEADS, HEAD_DIM, CHANNELS)
+        bias = block.attn.qkv.bias.detach().double().reshape(3, HEADS, HEAD_DIM)
+        folded = torch.einsum("hdi,hdj->ihj", weight[0], weight[1]) * block.attn.scale
+        offset = torch.einsum("hd,hdj->hj", bias[0], weight[1]) * block.attn.scale
+        self.register_buffer("weight", folded.reshape(CHANNELS, HEADS * CHANNELS).float())
+        self.register_buffer("bias", offset.reshape(HEADS * CHANNELS).float())
+
+    def forward(self, rows: Tensor, tokens: Tensor) -> Tensor:
+        """Return logits (R * heads, N) of normalised `rows` (R, C) over normalised `tokens` (N, C)."""
+        queries = (rows @ self.weight + self.bias).reshape(-1, CHANNELS)
+        return queries @ tokens.t()
+
+
+class FullAttention(nn.Module):
+    """Self-attention over all tokens, residual included.
+
+    The softmax scale (a power of two) is folded into the queries. The keys' bias cancels in the softmax; the values'
+    bias passes through it unchanged, because weights sum to one, and is folded into the output projection's.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    out_weight: Tensor
+    out_bias: Tensor
+
+    def __init__(self, block: Block) -> None:
+        """Fold the projections of `block`."""
+        super().__init__()
+        weight, bias = block.attn.qkv.weight.detach().clone(), block.attn.qkv.bias.detach().clone()
+        weight[:CHANNELS] *= block.attn.scale
+        bias[:CHANNELS] *= block.attn.scale
+        projection = block.attn.proj
+        value_bias = projection.weight.detach().double() @ bias[2 * CHANNELS :].double()
+        bias[CHANNELS:] = 0
+        self.register_buffer("weight", weight.t().contiguous())
+        self.register_buffer("bias", bias)
+        self.register_buffer("out_weight", projection.weight.detach().t().contiguous())
+        self.register_buffer("out_bias", (projection.bias.detach().double() + value_bias).float())
+
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Return x + Attention(y) for normalised tokens y and the residual stream x, both (N, C)."""
+        parts = (y @ self.weight + self.bias).split(HEAD_DIM, dim=1)
+        heads = [
+            torch.softmax(parts[head] @ parts[HEADS + head].t(), dim=-1) @ parts[2 * HEADS + head]
+            for head in range(HEADS)
+        ]
+        return x + (torch.cat(heads, dim=1) @ self.out_weight + self.out_bias)
+
+
+class FullBlock(nn.Module):
+    """One block for all tokens; with `signal`, also the pruning signal's attention logits."""
+
+    def __init__(self, block: Block, signal: bool) -> None:
+        """`block` is a published block."""
+        super().__init__()
+        self.norm1, self.norm2 = block.live_norms()
+        self.attention = FullAttention(block)
+        self.mlp = block.mlp
+        self.centre = RowLogits(block) if signal else None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the new tokens (N, C) and, with `signal`, logits (heads, N) of the search centre."""
+        y = self.norm1(x)
+        logits = None if self.centre is None else self.centre(y[CENTRE_ROW : CENTRE_ROW + 1], y)
+        x = self.attention(y, x)
+        return x + self.mlp(self.norm2(x)), logits
+
+
+class LastBlock(nn.Module):
+    """The last block for the command tokens alone: nothing reads its other outputs.
+
+    Neither keys nor values are projected: for values, softmax(..) (y Wv) = (softmax(..) y) Wv, and Wv is folded into
+    the output projection per head.
+    """
+
+    out_weight: Tensor
+    out_bias: Tensor
+
+    def __init__(self, block: Block, signal: bool) -> None:
+        """`block` is a published block."""
+        super().__init__()
+        self.norm1, self.norm2 = block.live_norms()
+        self.mlp = block.mlp
+        self.rows = RowLogits(block)
+        self.signal = signal
+        value = block.attn.qkv.weight.detach().double()[2 * CHANNELS :].reshape(HEADS, HEAD_DIM, CHANNELS)
+        out = block.attn.proj.weight.detach().double()
+        folded = torch.einsum("ohd,hdi->hio", out.reshape(CHANNELS, HEADS, HEAD_DIM), value)
+        bias = block.attn.proj.bias.detach().double() + out @ block.attn.qkv.bias.detach().double()[2 * CHANNELS :]
+        self.register_buffer("out_weight", folded.reshape(HEADS * CHANNELS, CHANNELS).float())
+        self.register_buffer("out_bias", bias.float())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the command tokens (4, C) and, with `signal`, logits (heads, N) of the search centre."""
+        y = self.norm1(x)
+        rows = y[-COMMANDS:]
+        if self.signal:
+            rows = torch.cat([rows, y[CENTRE_ROW : CENTRE_ROW + 1]])
+        logits = self.rows(rows, y)
+        pooled = torch.softmax(logits[: COMMANDS * HEADS], dim=-1) @ y
+        commands = x[-COMMANDS:] + (pooled.reshape(COMMANDS, HEADS * CHANNELS) @ self.out_weight + self.out_bias)
+        commands = commands + self.mlp(self.norm2(commands))
+        return commands, logits[COMMANDS * HEADS :] if self.signal else None
+
+
+class SearchGraph(nn.Module):
+    """One tracked frame.
+
+    search (1, 3, 224, 224) normalised RGB; old (1, 4, kept, 192) embedded tokens of slots 0 to 3; newest (1, 49, 192)
+    those of slot 4. Returns logits (1, 4, 605) and, sparse flavour only, score (1, 49): the pruning signal of slot 4.
+    """
+
+    identity: Tensor
+    commands: Tensor
+    vocabulary: Tensor
+    output_bias: Tensor
+
+    def __init__(self, net: FarTrackNet) -> None:
+        """`net` is a loaded network."""
+        super().__init__()
+        backbone = net.backbone
+        *full, last = net.layers()
+        self.sparse = net.sparse
+        self.embed = PatchRows(backbone.patch_embed.proj, backbone.pos_embed_x[0] + net.identity[0, SLOTS:])
+        self.blocks = nn.ModuleList(FullBlock(block, net.sparse) for block in full)
+        self.last = LastBlock(last, net.sparse)
+        self.norm = backbone.norm
+        words = backbone.word_embeddings.weight.detach()
+        self.register_buffer("identity", net.identity.detach()[0, :SLOTS].clone())
+        self.register_buffer("commands", words[COMMAND_ROWS] + backbone.position_embeddings.weight.detach())
+        self.register_buffer("vocabulary", words.t().contiguous())
+        self.register_buffer("output_bias", backbone.output_bias.detach().clone())
+
+    def tokens(self, search: Tensor, old: Tensor, newest: Tensor) -> Tensor:
+        """Return the tokens (4 kept + 249, 192) before the first block."""
+        slots = old[0] + self.identity[: SLOTS - 1].unsqueeze(1)
+        return torch.cat(
+            [
+                slots.reshape(-1, CHANNELS),
+                newest[0] + self.identity[SLOTS - 1 :],
+                self.embed(search),
+                self.commands,
+            ]
+        )
+
+    def forward(self, search: Tensor, old: Tensor, newest: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Run the graph; see the class for shapes."""
+        x = self.tokens(search, old, newest)
+        signal = []
+        for block in self.blocks:
+            x, row = block(x)
+            signal.append(row)
+        commands, row = self.last(x)
+        signal.append(row)
+        logits = self.norm(commands) @ self.vocabulary + self.output_bias
+        if not self.sparse:
+            return logits.unsqueeze(0)
+        weights = torch.softmax(torch.cat(signal), dim=-1)[:, NEWEST_COLUMNS]
+        return logits.unsqueeze(0), weights.sum(0, keepdim=True) / HEADS

@@ -1,0 +1,87 @@
+"""The parts of an artifact's manifest that follow from what was built; `edgetrack.artifact` reads them again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import edgetrack
+from edgetrack.artifact import SCHEMA, sha256_of
+from edgetrack.export.models.base import DeployGraph
+from edgetrack.export.source import Source
+from edgetrack.export.targets import TargetInfo
+
+__all__ = ["build_section", "graph_section", "model_sections", "target_sections"]
+
+
+def model_sections(source: Source) -> dict[str, Any]:
+    """Return `schema`, `model` and `tracker`."""
+    return {
+        "schema": SCHEMA,
+        "model": {
+            "family": source.family.name,
+            "variant": source.variant.name,
+            "flavour": source.variant.flavour,
+            "checkpoint_sha256": source.sha256,
+            "licence": source.variant.licence,
+            "weights": source.weights,
+        },
+        "tracker": source.family.tracker_spec(source.variant.name),
+    }
+
+
+def target_sections(target: TargetInfo, precision: str, version: str) -> dict[str, Any]:
+    """Return `precision`, `calibration` and `target`; `version` is the engine's."""
+    return {
+        "precision": {"asked": precision, "actual": precision, "fp32_islands": []},
+        "calibration": None,
+        "target": {
+            "name": target.name,
+            "engine": target.engine,
+            "version": version,
+            "device": target.devices[0],
+            "driver": None,
+            "soc": None,
+        },
+    }
+
+
+def build_section(command: str, seed: int | None) -> dict[str, Any]:
+    """Return `build`: what was run, with which versions, and when (UTC)."""
+    return {
+        "edgetrack": edgetrack.__version__,
+        "torch": torch.__version__,
+        "command": command,
+        "seed": seed,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+    }
+
+
+@torch.no_grad()
+def graph_section(graph: DeployGraph, folder: Path, files: tuple[str, ...]) -> dict[str, Any]:
+    """Return the entry of one graph in `graphs`; `files` are in `folder`, the main one first."""
+    results = graph.module(*graph.inputs.values())
+    outputs = results if isinstance(results, tuple | list) else (results,)
+    return {
+        "role": graph.role,
+        "file": files[0],
+        "files": list(files),
+        "sha256": {name: sha256_of(folder / name) for name in files},
+        "inputs": [_tensor(graph, name, value, graph.dims.get(name, {})) for name, value in graph.inputs.items()],
+        "outputs": [_tensor(graph, name, value, {}) for name, value in zip(graph.outputs, outputs, strict=True)],
+        "dims": {symbol: list(values) for symbol, values in graph.values.items()},
+    }
+
+
+def _tensor(graph: DeployGraph, name: str, value: Tensor, symbols: Mapping[int, str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "dtype": str(value.dtype).removeprefix("torch."),
+        "shape": [symbols.get(axis, size) for axis, size in enumerate(value.shape)],
+        "layout": graph.layouts.get(name, ""),
+    }

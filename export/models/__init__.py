@@ -1,0 +1,36 @@
+"""The catalogue of published trackers. Importing it loads no PyTorch."""
+
+from __future__ import annotations
+
+from edgetrack.export.models.base import ModelFamily, Variant
+from edgetrack.export.models.fartrack_variants import FARTRACK_VARIANTS
+
+from edgetrack.errors import InputError
+from edgetrack.registry import Registry
+
+__all__ = ["MODELS", "VARIANTS", "family_of", "find_variant"]
+
+MODELS: Registry[ModelFamily] = Registry("model family", InputError)
+MODELS.register("fartrack", "edgetrack.export.models.fartrack:FARTRACK")
+
+VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*FARTRACK_VARIANTS,)}
+
+
+def find_variant(name: str) -> Variant:
+    """Return the variant called `name`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in VARIANTS:
+        raise InputError(f"unknown model {name!r}; known: {', '.join(VARIANTS)} (see `edgetrack models`)")
+    return VARIANTS[name]
+
+
+def family_of(name: str) -> ModelFamily:
+    """Return the family of the variant called `name`; imports its network.
+
+    Raises:
+        InputError: there is no such variant.
+    """
+    return MODELS.get(find_variant(name).family)

@@ -1,0 +1,201 @@
+"""FARTrack as a model family: variants, checkpoints, deployment graphs, tracker spec, parity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from edgetrack.export.graphs.fartrack import SearchGraph, TemplateGraph
+from edgetrack.export.loops import fartrack as loop
+from edgetrack.export.loops.crop import ImageNormaliser, crop
+from edgetrack.export.models import find_variant
+from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
+from edgetrack.export.models.fartrack_net import (
+    BLOCKS,
+    CHANNELS,
+    CLASSES,
+    EXTENSION,
+    SLOTS,
+    TEMPLATE_TOKENS,
+    FarTrackNet,
+)
+from edgetrack.export.models.strict import check_entries
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["FARTRACK", "FarTrackFamily"]
+
+PRUNED = int(TEMPLATE_TOKENS * 0.25)
+KEPT = TEMPLATE_TOKENS - PRUNED
+HISTORY_LIMIT_MIB = 60
+# The probability within 8 of 299 bins, about a tenth of the target's size. A uniform guess has 17/600 = 0.028 there, so
+# these defaults tell guessing from knowing; they are not calibrated.
+SCORE = {"kind": "bin-mass", "radius": 8, "calibration": None, "uncertain_below": 0.3, "lost_below": 0.1}
+
+
+class FarTrackFamily:
+    """See `ModelFamily`."""
+
+    name = "fartrack"
+
+    def build(self, variant: str) -> FarTrackNet:
+        """Return the published network, evaluation mode."""
+        found = find_variant(variant)
+        return FarTrackNet(found.flavour, found.depth).eval()
+
+    def entries(self, variant: str) -> dict[str, tuple[int, ...]]:
+        """Return name -> shape of the published checkpoint (every depth publishes all 15 layers)."""
+        with torch.device("meta"):
+            net = FarTrackNet(find_variant(variant).flavour, BLOCKS + EXTENSION)
+        return {name: tuple(value.shape) for name, value in net.state_dict().items()}
+
+    def unused(self, variant: str) -> dict[str, str]:
+        """Return the published entries (prefixes end in '.') that inference ignores, and why."""
+        found = find_variant(variant)
+        reasons = {
+            "backbone.cls_token": "left from the MAE initialisation",
+            "backbone.pos_embed": "left from the MAE initialisation",
+            "backbone.pos_embed_z0": "overwritten by pos_embed_z1 when the published code loads the file",
+        }
+        if found.flavour == "sparse":
+            reasons["backbone.pos_embed_z"] = "overwritten by pos_embed_z1 when the published code loads the file"
+            reasons["backbone.prev_position_embeddings.weight"] = "the trajectory input is dead"
+            for layer in self._layers(found.depth):
+                for norm in ("norm1.", "norm2."):
+                    reasons[layer + norm] = "replaced by the masked norm"
+        for layer in self._layers(BLOCKS + EXTENSION)[found.depth :]:
+            reasons[layer] = f"{variant} runs the first {found.depth} layers"
+        return reasons
+
+    def load_state(self, net: nn.Module, variant: str, state: Mapping[str, Tensor]) -> None:
+        """Load a published checkpoint strictly and fold the embedding's max_norm (sparse flavour).
+
+        Raises:
+            CheckpointError: see `check_entries`.
+        """
+        check_entries(self, variant, state)
+        net.load_state_dict(dict(state), strict=True)
+        if isinstance(net, FarTrackNet) and net.sparse:
+            net.renormalise_commands()
+
+    def deploy_graphs(self, variant: str, net: nn.Module) -> list[DeployGraph]:
+        """Return the graphs `template` (one crop to tokens) and `search` (one tracked frame)."""
+        found, network = find_variant(variant), _network(net)
+        sparse = found.flavour == "sparse"
+        kept = KEPT if sparse else TEMPLATE_TOKENS
+        template = DeployGraph(
+            role="template",
+            module=TemplateGraph(network).eval(),
+            inputs={"image": torch.zeros(1, 3, loop.TEMPLATE_SIZE, loop.TEMPLATE_SIZE)},
+            outputs=("tokens",),
+            layouts={"image": "NCHW", "tokens": "N,token,C"},
+        )
+        layouts = {"search": "NCHW", "old": "N,slot,token,C", "newest": "N,token,C", "logits": "N,coordinate,class"}
+        search = DeployGraph(
+            role="search",
+            module=SearchGraph(network).eval(),
+            inputs={
+                "search": torch.zeros(1, 3, loop.SEARCH_SIZE, loop.SEARCH_SIZE),
+                "old": torch.zeros(1, SLOTS - 1, kept, CHANNELS),
+                "newest": torch.zeros(1, TEMPLATE_TOKENS, CHANNELS),
+            },
+            outputs=("logits", "score") if sparse else ("logits",),
+            dims={"old": {2: "kept"}} if sparse else {},
+            values={"kept": (KEPT, TEMPLATE_TOKENS)} if sparse else {},
+            layouts={**layouts, "score": "N,token"} if sparse else layouts,
+        )
+        return [template, search]
+
+    def tracker_spec(self, variant: str) -> dict[str, Any]:
+        """Return the manifest's `tracker` object."""
+        flavour = find_variant(variant).flavour
+        sparse = flavour == "sparse"
+        return {
+            "family": self.name,
+            "color": "rgb",
+            "mean": list(loop.MEAN),
+            "std": list(loop.STD),
+            "template": {
+                "size": loop.TEMPLATE_SIZE,
+                "factor": loop.TEMPLATE_FACTOR,
+                "tokens": TEMPLATE_TOKENS,
+                "channels": CHANNELS,
+                "slots": SLOTS,
+            },
+            "search": {"size": loop.SEARCH_SIZE, "factor": loop.SEARCH_FACTOR},
+            "decode": {
+                "kind": "bins",
+                "bins": loop.BINS,
+                "range": loop.RANGE,
+                "classes": CLASSES,
+                "expectation": sparse,
+            },
+            "templates": {
+                "sampling": "exponential",
+                "early": "distill" if flavour == "distill" else "shift",
+                "prune": PRUNED if sparse else 0,
+            },
+            "memory": {"limit_mib": HISTORY_LIMIT_MIB},
+            "clip_margin_px": loop.CLIP_MARGIN_PX,
+            "score": dict(SCORE),
+        }
+
+    def reference(self, variant: str, net: nn.Module) -> loop.FarTrackReference:
+        """Return the published loop around a loaded network."""
+        del variant
+        return loop.FarTrackReference(_network(net))
+
+    def thresholds(self, precision: str) -> Thresholds:
+        """Return what the parity gate accepts (spec section 7).
+
+        fp32: exact to rounding. fp16: logits within 5e-2; the loop is judged by mean IoU, because a token whose score
+        is near the pruning border may swap, and one coordinate may then flip to another bin.
+        """
+        if precision == "fp32":
+            return Thresholds({"tokens": 5e-5, "logits": 2e-5, "score": 1e-6}, 0.05, 0.99, 0.999)
+        return Thresholds({"tokens": 5e-2, "logits": 5e-2}, float("inf"), 0.0, 0.99)
+
+    @torch.no_grad()
+    def parity_inputs(
+        self, variant: str, net: nn.Module, frames: list[NDArray[np.uint8]], box: Box
+    ) -> Iterator[ParityInput]:
+        """Run the reference loop over RGB `frames` from `box` and yield what each graph is fed there."""
+        network = _network(net)
+        embed, normalise = TemplateGraph(network).eval(), ImageNormaliser(loop.MEAN, loop.STD)
+        tracker = self.reference(variant, net)
+        tracker.init(frames[0], box)
+        for frame in frames[1:]:
+            newest = tracker.templates[tracker.slots[-1]]
+            yield ParityInput("template", {"image": newest.numpy()})
+            patch, _, _ = crop(frame, tracker.box, loop.SEARCH_FACTOR, loop.SEARCH_SIZE)
+            mask = tracker.key_mask()
+            keep = torch.ones(SLOTS * TEMPLATE_TOKENS, dtype=torch.bool) if mask is None else mask
+            rows = [
+                embed(tracker.templates[k])[0, keep[slot * TEMPLATE_TOKENS : (slot + 1) * TEMPLATE_TOKENS]]
+                for slot, k in enumerate(tracker.slots)
+            ]
+            search = {
+                "search": normalise(patch).numpy(),
+                "old": torch.stack(rows[:-1])[None].numpy(),
+                "newest": rows[-1][None].numpy(),
+            }
+            yield ParityInput("search", search)
+            tracker.update(frame)
+
+    @staticmethod
+    def _layers(count: int) -> list[str]:
+        names = [f"backbone.blocks.{i}." for i in range(BLOCKS)] + [
+            f"backbone.extension.{i}." for i in range(EXTENSION)
+        ]
+        return names[:count]
+
+
+def _network(net: nn.Module) -> FarTrackNet:
+    if not isinstance(net, FarTrackNet):
+        raise TypeError(f"expected a FarTrackNet, got {type(net).__name__}")
+    return net
+
+
+FARTRACK = FarTrackFamily()

@@ -1,0 +1,111 @@
+"""Parity of boxes: two trackers follow one target through one clip, each on its own boxes (closed loop)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetrack.errors import InputError
+from edgetrack.export.parity.report import LoopReport, iou
+from edgetrack.runtime.tracker import Tracker
+
+__all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops"]
+
+Box = tuple[float, float, float, float]
+
+_NOT_FINITE_PX = 1e9  # reports are JSON, which has no infinity
+
+
+class ClosedLoop(Protocol):
+    """The published loop in PyTorch, or an artifact. Frames are uint8 RGB (height, width, 3)."""
+
+    def init(self, frame: NDArray[np.uint8], box: Box) -> None:
+        """Start on `frame` at `box`."""
+
+    def update(self, frame: NDArray[np.uint8]) -> Box:
+        """Track one frame and return the loop's state (x, y, w, h)."""
+
+
+class ArtifactLoop:
+    """A loaded artifact as a `ClosedLoop`: the state that its loop carries on, not the box it reports.
+
+    The two differ when the tracker says that the target is lost and repeats its last good box.
+    """
+
+    def __init__(self, tracker: Tracker) -> None:
+        """Use `tracker`, which the caller closes."""
+        self._tracker = tracker
+
+    def init(self, frame: NDArray[np.uint8], box: Box) -> None:
+        """See `ClosedLoop.init`."""
+        self._tracker.init(frame, box, color="rgb")
+
+    def update(self, frame: NDArray[np.uint8]) -> Box:
+        """See `ClosedLoop.update`."""
+        self._tracker.update(frame, color="rgb")
+        x, y, w, h = self._tracker.core.raw_box
+        return (x, y, w, h)
+
+
+def compare_loops(
+    reference: ClosedLoop,
+    candidate: ClosedLoop,
+    frames: Iterable[NDArray[np.uint8]],
+    box: Box,
+    *,
+    clip: str,
+    box_px: float,
+    on_frame: Callable[[], None] | None = None,
+) -> LoopReport:
+    """Run both loops over a clip and compare their boxes frame by frame.
+
+    Args:
+        reference: what counts as right.
+        candidate: what is judged.
+        frames: uint8 RGB frames, the first one included.
+        box: the target in the first frame.
+        clip: the clip's name, for the report.
+        box_px: differences beyond this count as divergence.
+        on_frame: called after each frame, for progress.
+
+    Raises:
+        InputError: the clip has fewer than two frames.
+    """
+    overlaps: list[float] = []
+    distances: list[float] = []
+    for index, frame in enumerate(frames):
+        if index == 0:
+            reference.init(frame, box)
+            candidate.init(frame, box)
+        else:
+            expected, found = reference.update(frame), candidate.update(frame)
+            overlaps.append(iou(expected, found))
+            distances.append(_distance(expected, found))
+        if on_frame is not None:
+            on_frame()
+    if not distances:
+        raise InputError(f"clip {clip} has fewer than two frames; give a longer one with --clip")
+    return _summarise(clip, overlaps, distances, box_px)
+
+
+def _summarise(clip: str, overlaps: list[float], distances: list[float], box_px: float) -> LoopReport:
+    beyond = [number for number, distance in enumerate(distances, start=1) if distance > box_px]
+    return LoopReport(
+        clip=clip,
+        frames=len(distances),
+        min_iou=min(overlaps),
+        mean_iou=sum(overlaps) / len(overlaps),
+        max_box_px=max(distances),
+        first_divergence=beyond[0] if beyond else None,
+        box_px=tuple(distances),
+    )
+
+
+def _distance(a: Box, b: Box) -> float:
+    """Return the largest difference of any coordinate; a huge but finite number where one is not finite."""
+    differences = [abs(left - right) for left, right in zip(a, b, strict=True)]
+    return max(differences) if all(map(math.isfinite, differences)) else _NOT_FINITE_PX

@@ -1,0 +1,199 @@
+"""What the parity gate found: plain data, for the manifest, for a file of its own, and for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["NOT_RUN", "Limits", "LoopReport", "ParityReport", "TensorReport", "iou"]
+
+NOT_RUN = "not run: no such device here"
+
+_PASSED, _FAILED = "passed", "failed"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted; see `edgetrack.export.models.base.Thresholds`."""
+
+    tensor_max_abs: Mapping[str, float]
+    box_px: float
+    min_iou: float
+    mean_iou: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the manifest's `thresholds`; None stands for "any", because JSON has no infinity."""
+        return {
+            "tensor_max_abs": dict(self.tensor_max_abs),
+            "box_px": self.box_px if math.isfinite(self.box_px) else None,
+            "min_iou": self.min_iou,
+            "mean_iou": self.mean_iou,
+        }
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One output of one graph over all inputs it was run on.
+
+    Attributes:
+        role: of the graph.
+        output: its name.
+        samples: how many inputs.
+        max_abs: largest absolute difference; None where a value was NaN or infinite.
+        scale: largest absolute reference value.
+        cosine: smallest cosine between reference and artifact; None as for max_abs.
+        finite: neither NaN nor infinity came out of the artifact.
+        limit: largest max_abs that is accepted; None: reported, not judged.
+    """
+
+    role: str
+    output: str
+    samples: int
+    max_abs: float | None
+    scale: float
+    cosine: float | None
+    finite: bool
+    limit: float | None
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is finite and within its limit."""
+        return self.finite and (self.limit is None or (self.max_abs is not None and self.max_abs <= self.limit))
+
+
+@dataclass(frozen=True)
+class LoopReport:
+    """Two trackers that followed the same target through the same clip, each on its own boxes.
+
+    Attributes:
+        clip: name of the clip.
+        frames: tracked frames, the first one (where both start) not counted.
+        min_iou: smallest overlap of the two boxes of a frame.
+        mean_iou: mean over the frames.
+        max_box_px: largest difference of any of x, y, w, h in any frame, in pixels.
+        first_divergence: number of the first frame beyond the limit (the clip's first frame is 0), or None.
+        box_px: the largest difference in each frame, in order.
+    """
+
+    clip: str
+    frames: int
+    min_iou: float
+    mean_iou: float
+    max_box_px: float
+    first_divergence: int | None
+    box_px: tuple[float, ...] = field(repr=False)
+
+    def passed(self, limits: Limits) -> bool:
+        """Whether everything is within the limits."""
+        return self.max_box_px <= limits.box_px and self.min_iou >= limits.min_iou and self.mean_iou >= limits.mean_iou
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """The gate's findings and verdict.
+
+    Attributes:
+        reference: what the artifact was compared with.
+        limits: what was accepted.
+        tensors: empty where the reference has no graphs (another artifact), or nothing was run.
+        loop: None where nothing was run.
+        not_run: why nothing was run, or None.
+        allowed_mismatch: a failed gate was accepted on request.
+    """
+
+    reference: str
+    limits: Limits
+    tensors: tuple[TensorReport, ...] = ()
+    loop: LoopReport | None = None
+    not_run: str | None = None
+    allowed_mismatch: bool = False
+
+    @property
+    def failures(self) -> list[str]:
+        """One clause for everything out of bounds; empty when all is well."""
+        found = [_tensor_failure(item) for item in self.tensors if not item.passed]
+        if self.loop is not None and not self.loop.passed(self.limits):
+            found.append(_loop_failure(self.loop, self.limits))
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """Return "passed", "failed" or "not run: ..."; never "passed" for what was not run."""
+        if self.not_run is not None or self.loop is None:
+            return NOT_RUN
+        return _FAILED if self.failures else _PASSED
+
+    @property
+    def failed(self) -> bool:
+        """Whether something was run and is out of bounds."""
+        return self.verdict == _FAILED
+
+    def as_dict(self, *, every_frame: bool = False) -> dict[str, Any]:
+        """Return the manifest's `verification`; `every_frame` adds the box distance of each frame."""
+        loop = None if self.loop is None else asdict(self.loop)
+        if loop is not None and not every_frame:
+            del loop["box_px"]
+        return {
+            "reference": self.reference,
+            "tensors": [{**asdict(item), "passed": item.passed} for item in self.tensors],
+            "closed_loop": loop,
+            "thresholds": self.limits.as_dict(),
+            "verdict": self.verdict,
+            "not_run": self.not_run,
+            "failures": self.failures,
+            "allowed_mismatch": self.allowed_mismatch,
+        }
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Return a table for people: (what, found, accepted, verdict) per line."""
+        table = [_tensor_row(item) for item in self.tensors]
+        if self.loop is not None:
+            loop, limits = self.loop, self.limits
+            px = f"≤ {limits.box_px:g} px" if math.isfinite(limits.box_px) else "-"
+            table += [
+                _row("boxes, largest difference", f"{loop.max_box_px:.2g} px", px, loop.max_box_px <= limits.box_px),
+                _iou_row("boxes, smallest IoU", loop.min_iou, limits.min_iou),
+                _iou_row("boxes, mean IoU", loop.mean_iou, limits.mean_iou),
+            ]
+        return table
+
+
+def iou(a: Sequence[float], b: Sequence[float]) -> float:
+    """Return the intersection over union of boxes (x, y, w, h); 0 for empty or not finite ones."""
+    if not all(math.isfinite(value) for value in (*a, *b)):
+        return 0.0
+    wide = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    high = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    both = max(0.0, wide) * max(0.0, high)
+    union = a[2] * a[3] + b[2] * b[3] - both
+    return both / union if union > 0 else 0.0
+
+
+def _row(what: str, found: str, accepted: str, good: bool) -> tuple[str, str, str, str]:
+    return what, found, accepted, "ok" if good else "FAILED"
+
+
+def _iou_row(what: str, found: float, accepted: float) -> tuple[str, str, str, str]:
+    return _row(what, f"{found:.6f}", f"≥ {accepted:g}", found >= accepted)
+
+
+def _tensor_row(item: TensorReport) -> tuple[str, str, str, str]:
+    found = "NaN or infinity" if item.max_abs is None else f"{item.max_abs:.2g}"
+    accepted = "-" if item.limit is None else f"≤ {item.limit:g}"
+    return _row(f"{item.role}.{item.output}, largest difference", found, accepted, item.passed)
+
+
+def _tensor_failure(item: TensorReport) -> str:
+    if item.max_abs is None:
+        return f"{item.role}.{item.output} holds NaN or infinity"
+    return f"{item.role}.{item.output} differs by {item.max_abs:.3g} (accepted {item.limit:g})"
+
+
+def _loop_failure(loop: LoopReport, limits: Limits) -> str:
+    since = "" if loop.first_divergence is None else f", first in frame {loop.first_divergence}"
+    return (
+        f"boxes differ by {loop.max_box_px:.3g} px (accepted {limits.box_px:g}){since}, "
+        f"IoU min {loop.min_iou:.4f} mean {loop.mean_iou:.4f}"
+    )

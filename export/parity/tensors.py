@@ -1,0 +1,119 @@
+"""Parity of tensors: each deployment graph in PyTorch against the artifact's file, on real inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgetrack.artifact import Artifact
+from edgetrack.errors import ArtifactError
+from edgetrack.export.models.base import DeployGraph, ParityInput
+from edgetrack.export.parity.report import TensorReport
+from edgetrack.runtime.engine import Engine, Session
+
+__all__ = ["compare_tensors"]
+
+
+class _Worst:
+    """The worst of one output over all inputs."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.max_abs = 0.0
+        self.scale = 0.0
+        self.cosine = 1.0
+        self.finite = True
+
+    def add(self, expected: NDArray[np.float32], found: NDArray[np.float32]) -> None:
+        a, b = expected.astype(np.float64).ravel(), found.astype(np.float64).ravel()
+        self.samples += 1
+        self.scale = max(self.scale, float(np.abs(a).max(initial=0.0)))
+        if not np.isfinite(b).all() or not np.isfinite(a).all():
+            self.finite = False
+            return
+        self.max_abs = max(self.max_abs, float(np.abs(a - b).max(initial=0.0)))
+        norms = float(np.linalg.norm(a) * np.linalg.norm(b))
+        if norms > 0:
+            self.cosine = min(self.cosine, float(a @ b) / norms)
+
+    def report(self, role: str, output: str, limit: float | None) -> TensorReport:
+        return TensorReport(
+            role=role,
+            output=output,
+            samples=self.samples,
+            max_abs=self.max_abs if self.finite else None,
+            scale=self.scale if np.isfinite(self.scale) else 0.0,
+            cosine=self.cosine if self.finite else None,
+            finite=self.finite,
+            limit=limit,
+        )
+
+
+def compare_tensors(
+    graphs: Iterable[DeployGraph],
+    artifact: Artifact,
+    engine: Engine,
+    inputs: Iterable[ParityInput],
+    limits: Mapping[str, float],
+) -> tuple[TensorReport, ...]:
+    """Run both on every input and return the worst of each output, in the order of graphs and outputs.
+
+    Args:
+        graphs: the PyTorch side.
+        artifact: the files to compare, read.
+        engine: what runs them.
+        inputs: real inputs; sizes of symbolic dimensions are taken from their shapes.
+        limits: output name -> largest absolute difference that is accepted.
+
+    Raises:
+        ArtifactError: a graph was never fed, or an output's shape differs.
+    """
+    by_role = {graph.role: graph for graph in graphs}
+    sessions: dict[tuple[str, tuple[tuple[str, int], ...]], Session] = {}
+    worst = {(role, name): _Worst() for role, graph in by_role.items() for name in graph.outputs}
+    for role, arrays in inputs:
+        graph = by_role[role]
+        dims = _dims_of(graph, arrays)
+        key = (role, tuple(sorted(dims.items())))
+        if key not in sessions:
+            sessions[key] = engine.open(_file_of(artifact, role), dims)
+        for name, expected in _run_torch(graph, arrays).items():
+            found = _run_engine(sessions[key], arrays)[name]
+            if found.shape != expected.shape:
+                raise ArtifactError(
+                    f"{artifact.path}: {role}.{name} has shape {found.shape}, its source {expected.shape}; "
+                    "export the artifact again"
+                )
+            worst[role, name].add(expected, found)
+    for (role, name), item in worst.items():
+        if item.samples == 0:
+            raise ArtifactError(
+                f"{artifact.path}: no input reached {role}.{name}, so it is unproven; use a longer clip"
+            )
+    return tuple(item.report(role, name, limits.get(name)) for (role, name), item in worst.items())
+
+
+def _file_of(artifact: Artifact, role: str) -> Path:
+    return artifact.file(artifact.graph(role).file)
+
+
+def _dims_of(graph: DeployGraph, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, int]:
+    return {symbol: int(arrays[name].shape[axis]) for name, axes in graph.dims.items() for axis, symbol in axes.items()}
+
+
+@torch.no_grad()
+def _run_torch(graph: DeployGraph, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    results = graph.module(*(torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in graph.inputs))
+    results = results if isinstance(results, tuple | list) else (results,)
+    return {name: result.numpy() for name, result in zip(graph.outputs, results, strict=True)}
+
+
+def _run_engine(session: Session, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    for name, array in arrays.items():
+        session.inputs[name][...] = array
+    session.run()
+    return {name: np.array(array) for name, array in session.outputs.items()}

@@ -1,0 +1,262 @@
+"""From a checkpoint to a proven artifact: load, graphs, build, verify, write."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgetrack.artifact import ArtifactWriter, read_artifact
+from edgetrack.errors import InputError, ParityError
+from edgetrack.export.manifest import build_section, graph_section, model_sections, target_sections
+from edgetrack.export.models import find_variant
+from edgetrack.export.parity.clip import Clip, demo_clip
+from edgetrack.export.parity.gate import Progress, Silent, check_against_source
+from edgetrack.export.parity.report import ParityReport
+from edgetrack.export.source import STAND_IN, Source, load_source
+from edgetrack.export.targets import TargetInfo, target_of, writer_of
+
+__all__ = [
+    "FIXED_STEPS",
+    "ExportPlan",
+    "ExportResult",
+    "check_plan",
+    "export_tracker",
+    "plan_export",
+    "run_plan",
+    "verify_artifact",
+]
+
+FIXED_STEPS = 4
+"""What `run_plan` advances its progress by, beside one step per frame of the clip."""
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """What an export will do, after a check of everything that can be checked without doing it.
+
+    Attributes:
+        variant: name of the network.
+        weights: path of the checkpoint, or "stand-in".
+        seed: of stand-in weights.
+        target: what it is built for.
+        precision: one of the target's.
+        output: the artifact's folder.
+    """
+
+    variant: str
+    weights: str
+    seed: int
+    target: TargetInfo
+    precision: str
+    output: Path
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats this export."""
+        words = ["edgetrack", "export", self.variant, "--weights", self.weights, "--target", self.target.name]
+        words += ["--precision", self.precision]
+        words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
+        return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """A written artifact and what its gate found."""
+
+    path: Path
+    report: ParityReport
+
+
+def plan_export(
+    variant: str,
+    weights: str | Path,
+    *,
+    target: str = "onnx",
+    precision: str = "fp32",
+    output: str | Path | None = None,
+    seed: int = 0,
+) -> ExportPlan:
+    """Check names and packages.
+
+    Args:
+        variant: name of the network, as `edgetrack models` lists them.
+        weights: path of a published checkpoint, or "stand-in" for made-up weights that follow no target.
+        target: name or alias, as `edgetrack targets` lists them.
+        precision: one of the target's.
+        output: the artifact's folder; None: `<variant>-<target>-<precision>` in the current folder.
+        seed: of stand-in weights.
+
+    Raises:
+        InputError: no such variant, target or precision.
+        EngineUnavailable: a package that the target needs is not installed.
+    """
+    find_variant(variant)
+    if seed < 0:
+        raise InputError(f"seed is {seed}; give a number from 0")
+    info = target_of(target)
+    info.check_precision(precision)
+    writer_of(info.name).check()
+    folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
+    return ExportPlan(variant, str(weights), seed, info, precision, folder)
+
+
+def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
+    """Do everything of an export that writes nothing: load the weights, look at the output folder.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read or is of another model.
+        InputError: the folder is taken.
+        ArtifactError: the folder cannot be created.
+    """
+    with ArtifactWriter(plan.output, force=force):
+        return load_source(plan.variant, plan.weights, plan.seed)
+
+
+def export_tracker(
+    variant: str,
+    weights: str | Path,
+    *,
+    target: str = "onnx",
+    precision: str = "fp32",
+    output: str | Path | None = None,
+    seed: int = 0,
+    clip: Clip | None = None,
+    force: bool = False,
+    allow_mismatch: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Build an artifact and prove it against the published loop: `plan_export`, then `run_plan`; see these."""
+    plan = plan_export(variant, weights, target=target, precision=precision, output=output, seed=seed)
+    return run_plan(plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=progress)
+
+
+def run_plan(
+    plan: ExportPlan,
+    *,
+    clip: Clip | None = None,
+    force: bool = False,
+    allow_mismatch: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Build an artifact and prove it; nothing is at `plan.output` unless that succeeds.
+
+    Args:
+        plan: from `plan_export`.
+        clip: what the gate runs on; None: the clip that comes with edgetrack.
+        force: replace an artifact that is there.
+        allow_mismatch: keep an artifact that fails the gate, with the failure in its manifest.
+        threads: CPU threads for PyTorch and the engine in the gate; None leaves it to them.
+        progress: told of stages and steps.
+
+    Raises:
+        InputError: a bad clip, or the folder is taken.
+        CheckpointError: the checkpoint cannot be read or is of another model.
+        ArtifactError: the folder cannot be written, or a graph cannot be deployed.
+        ParityError: the gate failed; its report is beside the folder, as `<folder>.parity.json`.
+    """
+    progress = progress or Silent()
+    clip = clip or demo_clip()
+    with ArtifactWriter(plan.output, force=force) as writer:
+        progress.stage("load weights")
+        source = load_source(plan.variant, plan.weights, plan.seed)
+        progress.advance()
+        manifest = _build(plan, source, writer.folder, progress)
+        writer.write_manifest(manifest)
+        artifact = read_artifact(writer.folder)
+        report = check_against_source(source, artifact, clip, threads=threads, progress=progress)
+        report = _judge(report, plan.output, allow_mismatch)
+        progress.stage("write")
+        writer.write_manifest({**manifest, "verification": report.as_dict()})
+        path = writer.commit()
+        _report_path(plan.output).unlink(missing_ok=True)
+        progress.advance()
+    return ExportResult(path, report)
+
+
+def verify_artifact(
+    path: str | Path,
+    weights: str | Path | None = None,
+    *,
+    seed: int | None = None,
+    clip: Clip | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> ParityReport:
+    """Run the gate again on an artifact that was written before, on this machine.
+
+    Args:
+        path: the artifact's folder.
+        weights: the checkpoint it was built from, or "stand-in"; None: only where stand-in weights are in it.
+        seed: of stand-in weights; None: the one in the manifest.
+        clip: see `run_plan`.
+        device: what to run the artifact on; "auto": what it was built for.
+        threads: see `run_plan`.
+        progress: told of stages and steps.
+
+    Raises:
+        ArtifactError: the artifact is damaged or of a model that this version does not know.
+        CheckpointError: the checkpoint cannot be read or is of another model.
+        InputError: no weights are given, or the clip cannot be used.
+    """
+    artifact = read_artifact(path)
+    if weights is None:
+        if artifact.model.weights != STAND_IN:
+            raise InputError(f"{path} was built from a checkpoint; give it with --weights to verify against")
+        weights = STAND_IN
+    (progress or Silent()).stage("load weights")
+    used_seed = seed if seed is not None else artifact.build.seed or 0
+    source = load_source(artifact.model.variant, weights, used_seed)
+    return check_against_source(
+        source, artifact, clip or demo_clip(), device=device, threads=threads, progress=progress
+    )
+
+
+def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
+    """Write all graphs into `folder` and return the manifest, its verification still empty."""
+    writer = writer_of(plan.target.name)
+    files: dict[str, tuple[str, ...]] = {}
+    for graph in source.graphs:
+        progress.stage(f"build {graph.role} for {plan.target.name}")
+        metadata = {
+            "family": source.family.name,
+            "variant": plan.variant,
+            "role": graph.role,
+            "checkpoint_sha256": source.sha256,
+        }
+        files[graph.role] = writer.write(graph, folder, plan.precision, metadata)
+    progress.advance()
+    return {
+        **model_sections(source),
+        "graphs": [graph_section(graph, folder, files[graph.role]) for graph in source.graphs],
+        **target_sections(plan.target, plan.precision, writer.version()),
+        "verification": None,
+        "build": build_section(plan.command, source.seed),
+    }
+
+
+def _judge(report: ParityReport, output: Path, allow_mismatch: bool) -> ParityReport:
+    """Return the report, marked if its failure is allowed; a failure that is not is written and raised."""
+    if not report.failed:
+        return report
+    if allow_mismatch:
+        return replace(report, allowed_mismatch=True)
+    beside = _report_path(output)
+    text = json.dumps(report.as_dict(every_frame=True), indent=2) + "\n"
+    partial = beside.with_name(f".{beside.name}.partial-{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(beside)
+    raise ParityError(
+        f"{output.name} does not give its source's results: {'; '.join(report.failures)}; "
+        f"only the report {beside} was written (--allow-mismatch keeps the artifact all the same)"
+    )
+
+
+def _report_path(output: Path) -> Path:
+    return output.with_name(f"{output.name}.parity.json")

@@ -1,0 +1,91 @@
+"""What an artifact is built from and compared with: a published network with weights in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from edgetrack.export.checkpoint import load_checkpoint
+from edgetrack.export.models import family_of, find_variant
+from edgetrack.export.standin import synth_state
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgetrack.export.models.base import DeployGraph, ModelFamily, Variant
+
+__all__ = ["STAND_IN", "Source", "load_source"]
+
+STAND_IN = "stand-in"
+"""What to give instead of a checkpoint's path for weights that are made up, the same ones for every user."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded network.
+
+    Attributes:
+        family: offers graphs, the reference loop and thresholds.
+        variant: its entry in the table of variants.
+        net: the published network, weights loaded, evaluation mode.
+        graphs: its deployment graphs.
+        weights: "checkpoint" or "stand-in".
+        sha256: of the checkpoint file; of names, shapes and values for stand-in weights.
+        seed: of stand-in weights, else None.
+    """
+
+    family: ModelFamily
+    variant: Variant
+    net: nn.Module
+    graphs: tuple[DeployGraph, ...]
+    weights: str
+    sha256: str
+    seed: int | None
+
+    @property
+    def description(self) -> str:
+        """What reports call this."""
+        name = f"published loop of {self.variant.name} in PyTorch {torch.__version__}"
+        made = f"stand-in weights, seed {self.seed}" if self.seed is not None else "checkpoint"
+        return f"{name}, {made} sha256 {self.sha256[:12]}"
+
+
+def load_source(variant: str, weights: str | Path, seed: int = 0) -> Source:
+    """Build the network of `variant` and load its weights strictly.
+
+    Args:
+        variant: a name in the table of variants.
+        weights: path of a checkpoint, or "stand-in".
+        seed: of stand-in weights; unused with a checkpoint.
+
+    Raises:
+        InputError: no such variant.
+        CheckpointError: the checkpoint cannot be read or is of another model.
+    """
+    info = find_variant(variant)
+    family = family_of(variant)
+    net = family.build(variant)
+    if str(weights) == STAND_IN:
+        state = {name: torch.from_numpy(value) for name, value in synth_state(family.entries(variant), seed).items()}
+        sha256, kind, used_seed = _digest(state), STAND_IN, seed
+    else:
+        checkpoint = load_checkpoint(weights)
+        state, sha256, kind, used_seed = checkpoint.state, checkpoint.sha256, "checkpoint", None
+    family.load_state(net, variant, state)
+    graphs = tuple(family.deploy_graphs(variant, net.eval()))
+    return Source(family, info, net, graphs, kind, sha256, used_seed)
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 of names, shapes and values, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(f"{name}:{tuple(state[name].shape)}".encode())
+        digest.update(state[name].numpy().tobytes())
+    return digest.hexdigest()

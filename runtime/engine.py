@@ -1,0 +1,135 @@
+"""The seam between a tracker and what runs its networks: an engine opens files, a session runs one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetrack.errors import ArtifactError, InputError
+
+__all__ = ["Engine", "Session", "concrete_shape", "first_line", "new_buffer"]
+
+# 64-byte alignment is what both engines' vector loads and cache lines want; numpy promises 16.
+_ALIGNMENT = 64
+
+
+class Session(Protocol):
+    """One graph at fixed shapes.
+
+    Write into `inputs`, call `run`, read `outputs`: the arrays are allocated once and stay bound for life.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]:
+        """C-contiguous writable arrays by input name."""
+        ...
+
+    @property
+    def outputs(self) -> Mapping[str, NDArray[Any]]:
+        """C-contiguous arrays by output name, valid after `run` and overwritten by the next."""
+        ...
+
+    def run(self) -> None:
+        """Compute the outputs from the inputs; the GIL is released while the engine works."""
+        ...
+
+
+class Engine(ABC):
+    """Software that runs engine files on one device."""
+
+    name: ClassVar[str]
+    """The name in manifests and on the command line."""
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        *,
+        threads: int | None = None,
+        cache_dir: Path | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        """Prepare the engine on `device`.
+
+        Args:
+            device: "cpu", or what `devices` lists; "auto" is the engine's own choice.
+            threads: CPU threads of one network call; None leaves the count to the engine.
+            cache_dir: folder where an engine may keep compiled networks between runs.
+            precision: the artifact's precision; "fp32" forbids the engine to compute in less.
+
+        Raises:
+            EngineUnavailable: the engine or the device is not here.
+            InputError: `threads` is not a positive number.
+        """
+        if threads is not None and not 1 <= threads <= 1024:
+            raise InputError(f"threads is {threads}; give a number from 1 to 1024, or leave it out")
+        self.device = device
+        self.threads = threads
+        self.cache_dir = cache_dir
+        self.precision = precision
+
+    @abstractmethod
+    def open(self, path: Path, dims: Mapping[str, int]) -> Session:
+        """Open one graph file with its symbolic dimensions fixed.
+
+        May be called several times for one file; weights are shared where the engine can.
+
+        Args:
+            path: the engine's main file.
+            dims: value of every symbolic dimension; names the graph does not use are ignored.
+
+        Raises:
+            ArtifactError: the file is missing, damaged, or not one the engine reads.
+            EngineUnavailable: the device cannot run it.
+        """
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Return "engine", "version" and "device" (as the engine calls it), for reports."""
+
+    @classmethod
+    @abstractmethod
+    def devices(cls) -> list[str]:
+        """Return the devices this engine can use here; EngineUnavailable if it is not installed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the engine holds; sessions opened by it must not be used afterwards."""
+
+
+def new_buffer(shape: Sequence[int], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a zeroed C-contiguous array of `shape` whose data begins on a 64-byte boundary."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.zeros(size + _ALIGNMENT, np.uint8)
+    offset = -raw.ctypes.data % _ALIGNMENT
+    return raw[offset : offset + size].view(dtype).reshape(tuple(shape))
+
+
+def concrete_shape(what: str, shape: Sequence[int | str | None], dims: Mapping[str, int]) -> tuple[int, ...]:
+    """Replace the symbolic dimensions of `shape` by their values.
+
+    Args:
+        what: names the tensor in messages, as in "search.onnx: input 'old'".
+        shape: numbers, symbol names, or None for a dimension without a name.
+        dims: values by symbol name.
+
+    Raises:
+        ArtifactError: a dimension has no name, or no value is given for it.
+    """
+    sizes: list[int] = []
+    for axis, size in enumerate(shape):
+        value = dims.get(size) if isinstance(size, str) else size
+        if value is None or value < 1:
+            raise ArtifactError(f"{what}: dimension {axis} is {size!r}, which has no value; export the artifact again")
+        sizes.append(int(value))
+    return tuple(sizes)
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first non-empty line of an engine's message, at most 300 characters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]

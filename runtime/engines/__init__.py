@@ -1,0 +1,13 @@
+"""The engines, by name. Adding one is one file beside this and one line here."""
+
+from __future__ import annotations
+
+from edgetrack.errors import EngineUnavailable
+from edgetrack.registry import Registry
+from edgetrack.runtime.engine import Engine
+
+__all__ = ["ENGINES"]
+
+ENGINES: Registry[type[Engine]] = Registry("engine", EngineUnavailable)
+ENGINES.register("onnxruntime", "edgetrack.runtime.engines.onnxruntime:OnnxRuntimeEngine", aliases=("ort",))
+ENGINES.register("openvino", "edgetrack.runtime.engines.openvino:OpenVinoEngine", aliases=("ov",))

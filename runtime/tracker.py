@@ -1,0 +1,174 @@
+"""The object that users hold: init, update, score and state of one target in one video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetrack.errors import ArtifactError, InputError
+from edgetrack.registry import Registry
+from edgetrack.runtime.core import FarTracker, State
+from edgetrack.runtime.engine import Engine
+
+__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "Tracker", "build_tracker"]
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphFile:
+    """One graph of an artifact: its engine file, and every value each symbolic dimension takes."""
+
+    path: Path
+    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+FamilyBuilder = Callable[[Mapping[str, Any], Mapping[str, GraphFile], Engine], FarTracker]
+
+FAMILIES: Registry[FamilyBuilder] = Registry("tracker family", ArtifactError)
+FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
+
+
+def build_tracker(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], engine: Engine) -> Tracker:
+    """Open the graphs in `engine` and wire them to the tracker core.
+
+    Args:
+        spec: the manifest's "tracker" section.
+        graphs: engine files by role ("template", "search").
+        engine: an open engine; the tracker closes it.
+
+    Raises:
+        ArtifactError: the family is unknown, or spec and graphs do not fit it.
+        EngineUnavailable: the device cannot run a graph.
+    """
+    family = spec.get("family")
+    if not isinstance(family, str):
+        raise ArtifactError(f"the tracker section names no family (it says {family!r}); export the artifact again")
+    return Tracker(FAMILIES.get(family)(spec, graphs, engine), engine)
+
+
+class Tracker:
+    """Follows one target through a video.
+
+    Boxes are (x, y, w, h) in pixels, float, x and y of the top-left corner, 0-based. Frames are uint8 arrays,
+    by default HxWx3 BGR as OpenCV reads them; any strides are fine and the frame is not copied. `color` names
+    other layouts: "rgb", "gray" (HxW), "bgra", "rgba" (HxWx4), "nv12" ((H*3/2)xW).
+
+    A tracker belongs to one thread at a time; several trackers may run in parallel threads.
+    """
+
+    def __init__(self, core: FarTracker, engine: Engine) -> None:
+        """Use `edgetrack.load` instead; `core` is the compiled tracker, `engine` what runs its networks."""
+        self._core: FarTracker | None = core
+        self._engine = engine
+
+    def init(self, frame: NDArray[np.uint8], box: Sequence[float] | NDArray[Any], *, color: str = "bgr") -> None:
+        """Start following what is inside `box` in `frame`; may be called again for another target.
+
+        Args:
+            frame: uint8 image; its size is the size that all following frames must have.
+            box: four finite numbers x, y, w, h in pixels with w and h above 0, not wholly outside the frame.
+            color: layout of the frame, see the class.
+
+        Raises:
+            InputError: the frame or box cannot be used, or the tracker is closed.
+        """
+        self.core.init(_checked_frame(frame), _checked_box(box), color)
+
+    def update(self, frame: NDArray[np.uint8], *, color: str = "bgr") -> tuple[bool, Box]:
+        """Find the target in the next frame.
+
+        Args:
+            frame: uint8 image of the size given to `init`.
+            color: layout of the frame, see the class.
+
+        Returns:
+            Whether the target was found, and its box (x, y, w, h); the last box if it was not.
+
+        Raises:
+            InputError: the frame cannot be used, `init` was not called, or the tracker is closed.
+            EngineUnavailable: the device failed.
+        """
+        ok, (x, y, w, h) = self.core.update(_checked_frame(frame), color)
+        return ok, (x, y, w, h)
+
+    def reset(self) -> None:
+        """Forget the target and its history; call `init` next."""
+        self.core.reset()
+
+    @property
+    def core(self) -> FarTracker:
+        """The compiled tracker, with its inner state for tools and tests; raises InputError once closed."""
+        if self._core is None:
+            raise InputError("this tracker is closed; load the artifact again")
+        return self._core
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the networks."""
+        return self._engine
+
+    @property
+    def score(self) -> float:
+        """How sure the tracker is of the last box, from 0 to 1."""
+        return float(self.core.score)
+
+    @property
+    def state(self) -> State:
+        """TRACKING, UNCERTAIN or LOST, after the last frame."""
+        return self.core.state
+
+    @property
+    def box(self) -> Box:
+        """The last box (x, y, w, h) that was reported."""
+        x, y, w, h = self.core.box
+        return (x, y, w, h)
+
+    @property
+    def timings_ms(self) -> dict[str, float]:
+        """Milliseconds of the last update by stage: crop, run (the engine), decode, memory, total."""
+        return dict(self.core.timings_ms)
+
+    def getTrackingScore(self) -> float:
+        """Return `score`; named as in OpenCV's trackers."""
+        return self.score
+
+    def close(self) -> None:
+        """Release the networks and the engine; any later use raises InputError. May be called twice."""
+        if self._core is not None:
+            self._core = None
+            self._engine.close()
+
+    def __enter__(self) -> Tracker:
+        """Return the tracker itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the tracker."""
+        self.close()
+
+
+def _checked_frame(frame: object) -> NDArray[np.uint8]:
+    if isinstance(frame, np.ndarray):
+        return frame
+    if frame is None:
+        raise InputError("the frame is None: the video has ended or could not be read; check what read() returned")
+    raise InputError(f"the frame is a {type(frame).__name__}, must be a numpy array of uint8; convert it first")
+
+
+def _checked_box(box: object) -> Box:
+    try:
+        if isinstance(box, str | bytes):
+            raise TypeError
+        x, y, w, h = (float(value) for value in box)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the box is {box!r}, must be four numbers x, y, w, h in pixels") from error
+    return (x, y, w, h)

@@ -1,0 +1,49 @@
+"""Builds the C++ core `edgetrack._core`; everything else is in pyproject.toml."""
+
+from pathlib import Path
+
+from pybind11.setup_helpers import ParallelCompile, Pybind11Extension
+from setuptools import setup
+
+# Listed, not globbed: a file is built because someone decided so. cpp/CMakeLists.txt names the same list.
+CORE_SOURCES = [
+    "cpp/src/crop.cpp",
+    "cpp/src/decode.cpp",
+    "cpp/src/fartrack.cpp",
+    "cpp/src/fartrack_spec.cpp",
+    "cpp/src/geometry.cpp",
+    "cpp/src/image.cpp",
+    "cpp/src/template_memory.cpp",
+]
+BINDING_SOURCES = [
+    "cpp/python/bind_memory.cpp",
+    "cpp/python/bind_numeric.cpp",
+    "cpp/python/bind_tracker.cpp",
+    "cpp/python/module.cpp",
+    "cpp/python/numpy_image.cpp",
+    "cpp/python/spec.cpp",
+]
+HEADERS = sorted(str(path) for path in Path("cpp").rglob("*.hpp") if "tests" not in path.parts)
+
+
+def is_stale(object_file: str, source: str) -> bool:
+    """Say whether an object is missing, or older than its source or any header."""
+    built = Path(object_file)
+    newest = max(Path(path).stat().st_mtime for path in [source, *HEADERS])
+    return not built.exists() or built.stat().st_mtime < newest
+
+
+ParallelCompile("EDGETRACK_BUILD_JOBS", needs_recompile=is_stale).install()
+
+setup(
+    ext_modules=[
+        Pybind11Extension(
+            "edgetrack._core",
+            CORE_SOURCES + BINDING_SOURCES,
+            include_dirs=["cpp/include"],
+            depends=HEADERS,
+            cxx_std=17,
+            extra_compile_args=["-O3", "-fvisibility=hidden", "-Wall", "-Wextra"],
+        )
+    ]
+)

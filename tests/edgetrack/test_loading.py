@@ -1,0 +1,113 @@
+"""From an artifact folder to boxes, on both engines."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+import edgetrack
+from edgetrack.artifact import MANIFEST_NAME, read_artifact
+from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
+from edgetrack.loading import load_artifact, open_engine
+
+BOX = (40, 30, 24, 24)
+
+
+def boxes_of(tracker, frames) -> list[tuple[float, ...]]:
+    tracker.init(frames[0], BOX)
+    return [tracker.update(frame)[1] for frame in frames[1:]]
+
+
+def edit(folder, section, key, value) -> None:
+    manifest = json.loads((folder / MANIFEST_NAME).read_text())
+    manifest[section][key] = value
+    (folder / MANIFEST_NAME).write_text(json.dumps(manifest))
+
+
+def test_both_engines_give_the_same_boxes(artifact, frames):
+    pytest.importorskip("openvino")
+    boxes = {}
+    for engine in ("onnxruntime", "openvino"):
+        with edgetrack.load(artifact, engine=engine, threads=1) as tracker:
+            assert tracker.engine.describe()["engine"] == engine
+            boxes[engine] = boxes_of(tracker, frames)
+    for first, second in zip(boxes["onnxruntime"], boxes["openvino"], strict=True):
+        assert first == pytest.approx(second, abs=1e-3)
+
+
+def test_boxes_can_be_repeated(artifact, frames):
+    with edgetrack.load(str(artifact)) as tracker:
+        first = boxes_of(tracker, frames)
+        assert boxes_of(tracker, frames) == first
+    with edgetrack.load(artifact) as tracker:
+        assert boxes_of(tracker, frames) == first
+
+
+def test_engine_and_device_of_the_manifest(artifact):
+    edit(artifact, "target", "engine", "openvino")
+    pytest.importorskip("openvino")
+    engine = open_engine(read_artifact(artifact))
+    assert engine.describe()["engine"] == "openvino"
+    engine.close()
+    edit(artifact, "target", "device", "NPU")
+    with pytest.raises(EngineUnavailable, match="no device 'NPU'"):
+        edgetrack.load(artifact)
+    with edgetrack.load(artifact, device="cpu"):
+        pass
+
+
+def test_precision_reaches_the_engine(artifact):
+    edit(artifact, "precision", "actual", "fp16")
+    assert open_engine(read_artifact(artifact)).precision == "fp16"
+
+
+def test_unknown_engine_and_device(artifact):
+    with pytest.raises(EngineUnavailable, match="unknown engine 'tflite'"):
+        edgetrack.load(artifact, engine="tflite")
+    with pytest.raises(EngineUnavailable, match="no device 'tpu'"):
+        edgetrack.load(artifact, device="tpu")
+
+
+def test_history_bound(artifact):
+    with edgetrack.load(artifact, history_mib=0.5) as tracker:
+        assert tracker.core.memory["limit_bytes"] <= 2**19
+    for bad in (0, -1, float("nan"), 1e9):
+        with pytest.raises(InputError, match="history_mib"):
+            edgetrack.load(artifact, history_mib=bad)
+
+
+def test_an_artifact_that_was_read_can_be_loaded(artifact, frames):
+    with load_artifact(read_artifact(artifact)) as tracker:
+        assert len(boxes_of(tracker, frames)) == len(frames) - 1
+
+
+def test_bad_artifacts(artifact, tmp_path):
+    with pytest.raises(ArtifactError, match="does not exist"):
+        edgetrack.load(tmp_path / "nowhere")
+    edit(artifact, "tracker", "family", "kalman")
+    with pytest.raises(ArtifactError, match="unknown tracker family"):
+        edgetrack.load(artifact)
+
+
+@pytest.mark.parametrize("key", ["decode", "templates", "memory", "score", "clip_margin_px"])
+def test_a_tracker_section_without_a_key(artifact, key):
+    manifest = json.loads((artifact / MANIFEST_NAME).read_text())
+    del manifest["tracker"][key]
+    (artifact / MANIFEST_NAME).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=key):
+        edgetrack.load(artifact)
+
+
+def test_a_graph_that_does_not_fit_the_spec(artifact):
+    edit(artifact, "tracker", "search", {"size": 64, "factor": 4.0})
+    with pytest.raises(ArtifactError, match="search"):
+        edgetrack.load(artifact)
+
+
+def test_loading_is_quick(artifact):
+    edgetrack.load(artifact).close()
+    began = time.perf_counter()
+    edgetrack.load(artifact).close()
+    assert time.perf_counter() - began < 0.5

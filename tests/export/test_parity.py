@@ -1,0 +1,211 @@
+"""The gate's parts: boxes and tensors are compared as stated, and verdicts never claim what was not run."""
+
+from __future__ import annotations
+
+import json
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from toy_family import TOY, ToyNet
+
+from edgetrack.errors import ArtifactError, InputError
+from edgetrack.export.models.base import ParityInput
+from edgetrack.export.parity.loop import compare_loops
+from edgetrack.export.parity.report import NOT_RUN, Limits, LoopReport, ParityReport, TensorReport, iou
+from edgetrack.export.parity.tensors import compare_tensors
+
+LIMITS = Limits({"logits": 1e-4}, box_px=0.05, min_iou=0.99, mean_iou=0.999)
+BOX = (10.0, 20.0, 30.0, 40.0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        (BOX, BOX, 1.0),
+        ((0, 0, 2, 2), (1, 0, 2, 2), 1 / 3),
+        ((0, 0, 2, 2), (2, 0, 2, 2), 0.0),
+        ((0, 0, 4, 4), (1, 1, 2, 2), 1 / 4),
+        ((0, 0, 0, 0), (0, 0, 0, 0), 0.0),
+        ((0, 0, math.nan, 2), (0, 0, 2, 2), 0.0),
+        ((0, 0, math.inf, 2), (0, 0, 2, 2), 0.0),
+    ],
+)
+def test_iou(a, b, expected):
+    assert iou(a, b) == pytest.approx(expected)
+    assert iou(b, a) == pytest.approx(expected)
+
+
+class Scripted:
+    """A loop that gives the boxes it is told."""
+
+    def __init__(self, boxes) -> None:
+        self.boxes, self.started = iter(boxes), None
+
+    def init(self, frame, box) -> None:
+        self.started = box
+
+    def update(self, frame):
+        return next(self.boxes)
+
+
+def follow(boxes_a, boxes_b, frames=None):
+    count = len(boxes_a) + 1 if frames is None else frames
+    blank = [np.zeros((4, 4, 3), np.uint8)] * count
+    return compare_loops(Scripted(boxes_a), Scripted(boxes_b), blank, BOX, clip="c", box_px=0.05)
+
+
+def test_loops_that_agree():
+    report = follow([BOX] * 3, [BOX] * 3)
+    assert (report.frames, report.min_iou, report.mean_iou, report.max_box_px) == (3, 1, 1, 0)
+    assert report.first_divergence is None
+    assert report.passed(LIMITS)
+
+
+def test_loops_that_drift_apart():
+    moved = [(10.0, 20.0, 30.0, 40.0), (10.04, 20.0, 30.0, 40.0), (10.0, 20.0, 30.0, 41.0)]
+    report = follow([BOX] * 3, moved)
+    assert report.box_px == pytest.approx((0, 0.04, 1))
+    assert report.max_box_px == pytest.approx(1)
+    assert report.first_divergence == 3
+    assert report.min_iou == pytest.approx(40 / 41)
+    assert report.mean_iou == pytest.approx((1 + 29.96 / 30.04 + 40 / 41) / 3)
+    assert not report.passed(LIMITS)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_boxes_that_are_not_finite_fail_and_stay_json(bad):
+    report = follow([BOX] * 2, [BOX, (10.0, bad, 30.0, 40.0)])
+    assert not report.passed(LIMITS)
+    assert report.first_divergence == 2
+    json.dumps(ParityReport("r", LIMITS, loop=report).as_dict(every_frame=True), allow_nan=False)
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_clip_without_a_tracked_frame(frames):
+    with pytest.raises(InputError, match="fewer than two frames"):
+        follow([], [], frames)
+
+
+def tensor(max_abs, limit, finite=True):
+    return TensorReport("search", "logits", 3, max_abs, 1.0, 1.0, finite, limit)
+
+
+GOOD_LOOP = LoopReport("c", 5, 1.0, 1.0, 0.001, None, (0.001,) * 5)
+BAD_LOOP = LoopReport("c", 5, 0.5, 0.9, 7.0, 4, (0.0, 0.0, 0.0, 7.0, 7.0))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "loop", "verdict", "words"),
+    [
+        ((tensor(1e-5, 1e-4),), GOOD_LOOP, "passed", ()),
+        ((tensor(1.0, None),), GOOD_LOOP, "passed", ()),
+        ((tensor(1e-3, 1e-4),), GOOD_LOOP, "failed", ("search.logits differs by 0.001 (accepted 0.0001)",)),
+        ((tensor(None, 1e-4, False),), GOOD_LOOP, "failed", ("search.logits holds NaN or infinity",)),
+        ((tensor(None, None, False),), GOOD_LOOP, "failed", ("NaN",)),
+        ((), BAD_LOOP, "failed", ("boxes differ by 7 px", "first in frame 4", "IoU min 0.5000")),
+        ((tensor(1e-5, 1e-4),), None, NOT_RUN, ()),
+        ((), None, NOT_RUN, ()),
+    ],
+)
+def test_verdict(tensors, loop, verdict, words):
+    report = ParityReport("reference", LIMITS, tensors, loop)
+    assert report.verdict == verdict
+    assert report.failed == (verdict == "failed")
+    for word in words:
+        assert word in "; ".join(report.failures)
+    rows = report.rows()
+    assert len(rows) == len(tensors) + (3 if loop else 0)
+    assert any(row[-1] == "FAILED" for row in rows) == report.failed
+
+
+def test_not_run_wins_over_findings():
+    report = ParityReport("reference", LIMITS, (tensor(0.0, 1.0),), GOOD_LOOP, not_run="no NPU here")
+    assert report.verdict == NOT_RUN
+    assert report.as_dict()["not_run"] == "no NPU here"
+
+
+def test_report_for_the_manifest():
+    found = ParityReport("reference", Limits({}, math.inf, 0.0, 0.9), (tensor(0.0, None),), BAD_LOOP).as_dict()
+    assert set(found) >= {"reference", "tensors", "closed_loop", "thresholds", "verdict"}
+    assert found["thresholds"] == {"tensor_max_abs": {}, "box_px": None, "min_iou": 0.0, "mean_iou": 0.9}
+    assert "box_px" not in found["closed_loop"]
+    json.dumps(found, allow_nan=False)
+
+
+class TorchEngine:
+    """Runs the module itself, with an error added to one output."""
+
+    def __init__(self, graph, error=0.0) -> None:
+        self.graph, self.error, self.opened = graph, error, []
+
+    def open(self, path, dims):
+        self.opened.append(dict(dims))
+        shapes = {name: list(value.shape) for name, value in self.graph.inputs.items()}
+        for name, axes in self.graph.dims.items():
+            for axis, symbol in axes.items():
+                shapes[name][axis] = dims[symbol]
+        inputs = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+        outputs: dict[str, np.ndarray] = {}
+
+        def run() -> None:
+            with torch.no_grad():
+                results = self.graph.module(*(torch.from_numpy(value.copy()) for value in inputs.values()))
+            outputs.update({name: out.numpy() for name, out in zip(self.graph.outputs, results, strict=True)})
+            outputs["shift"] = outputs["shift"] + np.float32(self.error)
+
+        return SimpleNamespace(inputs=inputs, outputs=outputs, run=run)
+
+
+@pytest.fixture
+def search():
+    torch.manual_seed(1)
+    return TOY.deploy_graphs("toy-one", ToyNet().eval())[1]
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return SimpleNamespace(
+        path=tmp_path, file=lambda name: tmp_path / name, graph=lambda role: SimpleNamespace(file=role)
+    )
+
+
+def inputs_of(*sizes):
+    generator = np.random.default_rng(0)
+    for kept in sizes:
+        arrays = {
+            "seen": generator.standard_normal((1, 4), np.float32),
+            "old": generator.standard_normal((1, kept, 4), np.float32),
+        }
+        yield ParityInput("search", arrays)
+
+
+def test_tensors_that_agree(search, artifact):
+    engine = TorchEngine(search)
+    found = compare_tensors([search], artifact, engine, inputs_of(2, 3, 3, 3), {"shift": 1e-6})
+    assert [(item.output, item.samples, item.max_abs, item.limit) for item in found] == [
+        ("shift", 4, 0.0, 1e-6),
+        ("top", 4, 0.0, None),
+    ]
+    assert all(item.passed and item.cosine == pytest.approx(1) for item in found)
+    assert engine.opened == [{"kept": 2}, {"kept": 3}], "one session per size"
+
+
+def test_tensors_that_differ(search, artifact):
+    shift, top = compare_tensors([search], artifact, TorchEngine(search, 0.25), inputs_of(3, 3), {"shift": 0.2})
+    assert shift.max_abs == pytest.approx(0.25, rel=1e-5)
+    assert shift.cosine < 1
+    assert not shift.passed
+    assert top.passed
+
+
+def test_nan_is_found(search, artifact):
+    shift, _ = compare_tensors([search], artifact, TorchEngine(search, math.nan), inputs_of(3), {})
+    assert (shift.finite, shift.max_abs, shift.passed) == (False, None, False)
+
+
+def test_output_that_no_input_reached(search, artifact):
+    with pytest.raises(ArtifactError, match=r"no input reached search\.shift"):
+        compare_tensors([search], artifact, TorchEngine(search), (), {})
