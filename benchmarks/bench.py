@@ -53,10 +53,8 @@ def run_bench(
     groups = [list(specs)] if compare else [[spec] for spec in specs]
     found = [pair for group in groups for pair in _measure_group(group, footage, plan, progress)]
     contenders = [_contender(spec, facts, series, plan) for spec, (facts, series) in zip(specs, found, strict=True)]
-    for entry, extra in zip(contenders, apart, strict=True):
-        entry |= extra
     for index, entry in enumerate(contenders):
-        entry["versus"] = None
+        entry.update(apart[index], versus=None)
         if compare and index > 0:
             same = specs[index].variant == specs[0].variant
             entry["versus"] = _versus(specs[0].name, found[0][1], found[index][1], same_variant=same)

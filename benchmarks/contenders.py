@@ -124,7 +124,9 @@ def reference_spec(weights: str, artifacts: Sequence[ContenderSpec]) -> Contende
     """
     variants = sorted({spec.variant for spec in artifacts})
     if len(variants) > 1:
-        raise InputError(f"artifacts of {', '.join(variants)} have no reference in common; compare one variant at a time")
+        raise InputError(
+            f"artifacts of {', '.join(variants)} have no reference in common; compare one variant at a time"
+        )
     first = artifacts[0]
     stand_in = weights == "stand-in"
     return ContenderSpec(
@@ -207,7 +209,9 @@ class _Reference:
         try:
             import torch  # noqa: F401 (only to tell a missing package from a broken one of ours)
         except ImportError as error:
-            raise EngineUnavailable("--reference needs PyTorch, not installed: pip install 'edgetrack[export]'") from error
+            raise EngineUnavailable(
+                f"the reference needs PyTorch ({error}): pip install 'edgetrack[export]'"
+            ) from error
         from edgetrack.export.parity.gate import torch_threads
         from edgetrack.export.source import load_source
 

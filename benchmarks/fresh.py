@@ -67,7 +67,9 @@ def run_python(arguments: list[str], timeout_s: float = _TIMEOUT_S) -> str:
                 [sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=timeout_s
             )
         except subprocess.TimeoutExpired as error:
-            raise errors.EngineUnavailable(f"a process to measure in did not end in {timeout_s} s; try again") from error
+            raise errors.EngineUnavailable(
+                f"a process to measure in did not end in {timeout_s:g} s; try again"
+            ) from error
         except subprocess.CalledProcessError as error:
             last = (error.stderr.strip().splitlines() or ["no message"])[-1]
             raise errors.EngineUnavailable(

@@ -95,7 +95,8 @@ def _show(document: dict[str, Any]) -> None:
         console.line(f"reached by update {bound['update']}: resident memory {bound['rss'] / _MEGABYTE:.1f} MB")
         growth = document["growth_after_bound_bytes"] / _MEGABYTE
         console.line(f"largest growth after that: {growth:.2f} MB")
-    console.line(f"after {end['update']} updates: {end['rss'] / _MEGABYTE:.1f} MB, {end['history'] / _MEGABYTE:.1f} of it history")
+    rss, history = end["rss"] / _MEGABYTE, end["history"] / _MEGABYTE
+    console.line(f"after {end['update']} updates: {rss:.1f} MB, {history:.1f} of it history")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ def measure(contenders: Sequence[Contender], footage: Footage, plan: Plan, progr
         want = plan.block if plan.updates is None else min(plan.block, plan.updates - done)
         block = _take(steps, want + plan.settle)
         for index in order:
-            _run_block(contenders[index], footage, block, measured[index], number, plan)
+            _run_block(contenders[index], footage, plan, block, measured[index])
+            measured[index].blocks += [number] * want
             progress.advance(want)
     return measured
 
@@ -145,19 +146,17 @@ def _warm_up(contenders: Sequence[Contender], footage: Footage, plan: Plan) -> l
     """Run blocks in turns until every contender's times have settled, or the limit is reached."""
     warm = [Series() for _ in contenders]
     steps = _steps(len(footage.frames))
-    for number, order in enumerate(turns(len(contenders))):
+    for order in turns(len(contenders)):
         done = len(warm[0].ms)
         if done >= plan.warmup or all(has_settled(series.ms) for series in warm):
             break
         block = _take(steps, min(plan.block, plan.warmup - done) + plan.settle)
         for index in order:
-            _run_block(contenders[index], footage, block, warm[index], number, plan)
+            _run_block(contenders[index], footage, plan, block, warm[index])
     return warm
 
 
-def _run_block(
-    contender: Contender, footage: Footage, block: Sequence[int], series: Series, number: int, plan: Plan
-) -> None:
+def _run_block(contender: Contender, footage: Footage, plan: Plan, block: Sequence[int], series: Series) -> None:
     """Make the steps of one block; the first `plan.settle` updates leave no trace in `series`."""
     period_s = 1 / plan.pace_fps if plan.pace_fps else 0.0
     due = time.perf_counter()
@@ -177,7 +176,7 @@ def _run_block(
         elif unmeasured:
             unmeasured -= 1
         else:
-            _note(series, contender, ms, number)
+            _note(series, contender, ms)
             series.over_budget += bool(period_s) and ms > 1e3 * period_s
 
 
@@ -190,10 +189,9 @@ def _wait_until(due: float) -> float:
     return time.perf_counter()
 
 
-def _note(series: Series, contender: Contender, ms: float, block: int) -> None:
+def _note(series: Series, contender: Contender, ms: float) -> None:
     series.ms.append(ms)
     series.boxes.append(contender.box)
-    series.blocks.append(block)
     if state := contender.state:
         series.states[state] += 1
     found = contender.stages_ms()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def measure_matrix_rate(engine: Engine, runs: int) -> MatrixRate:
             session.run()
             times.append(time.perf_counter() - began)
     seconds = float(np.median(times[_WARMUP:]))
-    operations = 2 * ROWS * _LINKS * sum(a * b for a, b in zip(CHAIN, CHAIN[1:], strict=False))
+    operations = 2 * ROWS * _LINKS * sum(a * b for a, b in pairwise(CHAIN))
     return MatrixRate(1e3 * seconds, operations / seconds / 1e9)
 
 

@@ -9,12 +9,12 @@ import json
 import tempfile
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgetrack.errors import EngineUnavailable
-from edgetrack.runtime.engine import Engine, Session
+from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.engines.onnxruntime import OnnxRuntimeEngine
 from edgetrack.runtime.engines.openvino import OpenVinoEngine, OpenVinoSession
 
@@ -53,7 +53,10 @@ def open_profiler(name: str, threads: int | None) -> Profiler:
     Raises:
         EngineUnavailable: the engine is not installed, or there is no profiler for it.
     """
-    known = {"onnxruntime": _OnnxRuntimeProfiler, "openvino": _OpenVinoProfiler}
+    known: dict[str, Callable[[int | None], Profiler]] = {
+        "onnxruntime": _OnnxRuntimeProfiler,
+        "openvino": _OpenVinoProfiler,
+    }
     if name not in known:
         raise EngineUnavailable(f"engine {name!r} cannot be profiled; known: {', '.join(known)}")
     return known[name](threads)
@@ -127,7 +130,7 @@ class _CountingOpenVino(OpenVinoEngine):
     def _configuration(self) -> dict[str, str]:
         return {**super()._configuration(), "PERF_COUNT": "YES"}
 
-    def open(self, path: Path, dims: Mapping[str, int]) -> Session:  # type: ignore[override]
+    def open(self, path: Path, dims: Mapping[str, int]) -> Any:  # noqa: ANN401 (like an OpenVinoSession)
         return _CountingSession(super().open(path, dims), self.found[path.name])
 
 
@@ -141,7 +144,10 @@ class _CountingSession:
     def run(self) -> None:
         self._session.run()
         call: Call = {}
-        for item in self._session.profiling_info():
+        # The request is the session's own affair everywhere else; only it knows the operators' times.
+        for item in self._session._request.get_profiling_info():
+            if item.status != item.Status.EXECUTED:
+                continue
             number, ms = call.get(item.node_type, (0, 0.0))
             call[item.node_type] = (number + 1, ms + 1e3 * item.real_time.total_seconds())
         self._calls.append(call)

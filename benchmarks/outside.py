@@ -86,9 +86,7 @@ def _row(size: tuple[int, int], target: str, updates: int) -> dict[str, Any]:
     }
 
 
-def _time(
-    tracker: Tracker, frames: list[Frame], box: Box, updates: int
-) -> tuple[list[float], dict[str, list[float]]]:
+def _time(tracker: Tracker, frames: list[Frame], box: Box, updates: int) -> tuple[list[float], dict[str, list[float]]]:
     """Time whole calls of `update`; the box is put back before each, so that all see the same target size."""
     times: list[float] = []
     stages: dict[str, list[float]] = {stage: [] for stage in _STAGES}

@@ -76,7 +76,7 @@ def summarize(times_ms: Times) -> Summary:
 
 
 def fps(times_ms: Times) -> float:
-    """Return frames over the sum of their times; 0 if there are none. (The mean of 1/time would flatter.)"""
+    """Return frames over the sum of their times (the mean of 1/time would flatter); 0 if there are none."""
     total_ms = float(np.sum(times_ms))
     return 1e3 * len(times_ms) / total_ms if total_ms > 0 else 0.0
 
@@ -99,14 +99,14 @@ def has_settled(times_ms: Times, window: int = _SMALLEST_WINDOW) -> bool:
 
 
 def ratio_of_medians(base_ms: Times, other_ms: Times, blocks: Sequence[int]) -> Ratio:
-    """Return median(base) / median(other): above 1 means that `other` is faster. See `ratio_of_rates`."""
+    """Return median(base) / median(other), above 1 where `other` is faster; arguments as for `ratio_of_rates`."""
     base, other = np.asarray(base_ms, np.float64), np.asarray(other_ms, np.float64)
     drawn = [float(np.median(base[pick]) / np.median(other[pick])) for pick in _resamples(blocks)]
     return _ratio(float(np.median(base) / np.median(other)), drawn)
 
 
 def ratio_of_rates(base_ms: Times, other_ms: Times, blocks: Sequence[int]) -> Ratio:
-    """Return fps(other) / fps(base): above 1 means that `other` is faster.
+    """Return fps(other) / fps(base), above 1 where `other` is faster.
 
     Args:
         base_ms: times of one contender.

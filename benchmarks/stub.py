@@ -1,6 +1,7 @@
 """An engine that computes nothing, so that what is around a network can be measured alone.
 
-Its outputs hold still: the four coordinates put the box where it was, every token has a score of its own.
+Its outputs hold still: the four coordinates mark a square of the target's area in the middle of the crop, short of a
+rounding to whole bins that makes it shrink slowly; every token has a score of its own.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class StubEngine(Engine):
         return _StubSession(shapes, {"logits": self._logits(), "score": np.arange(tokens)[None]})
 
     def _logits(self) -> NDArray[np.float64]:
-        """Logits whose expectation and largest value mark a box of the target's size in the crop's middle."""
+        """Return logits (1, 4, classes) with one peak each."""
         decode, half = self._spec["decode"], 0.5 / self._spec["search"]["factor"]
         corners = np.array([0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half])
         logits = np.zeros((1, 4, decode["classes"]))

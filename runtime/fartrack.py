@@ -20,7 +20,7 @@ def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], eng
     """Return the compiled tracker over sessions of the "template" and "search" graphs.
 
     The search graph is opened at two sizes: `kept` = all tokens of a template on the first tracked frame, and
-    what is left after pruning from then on. The core checks the spec; read here is only what the sizes need.
+    what is left after pruning from then on. The core checks the spec; read here is what the sizes need.
 
     Raises:
         ArtifactError: a value of `spec` is impossible, or something is missing or does not fit.
@@ -28,6 +28,8 @@ def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], eng
     fields = Fields(dict(spec), "the manifest", "tracker")
     tokens = fields.section("template").integer("tokens", 1, 4096)
     kept = tokens - fields.section("templates").integer("prune", 0, tokens - 1)
+    fields.section("memory").number("limit_mib", 0.0, 65_536.0)
+    fields.number("clip_margin_px", 0.0, 1000.0)  # more would let the box grow out of the picture
     for role in ("template", "search"):
         if role not in graphs:
             raise ArtifactError(
@@ -37,7 +39,13 @@ def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], eng
     template = _graph(engine.open(graphs["template"].path, {}))
     first = _graph(engine.open(graphs["search"].path, {"kept": tokens}))
     search = first if kept == tokens else _graph(engine.open(graphs["search"].path, {"kept": kept}))
-    return FarTracker(dict(spec), template, first, search)
+    try:
+        return FarTracker(dict(spec), template, first, search)
+    except MemoryError as error:
+        raise ArtifactError(
+            f"the template history of {spec['memory']['limit_mib']} MiB does not fit this machine's memory; "
+            "load with a smaller history_mib"
+        ) from error
 
 
 def _graph(session: Session) -> Graph:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-# Before OpenCV or an engine is imported by any test: their own logs would hide ours.
+# pytest puts this folder first on the path, where tests/edgetrack would hide an editable installation's package.
+_HERE = str(Path(__file__).parent)
+sys.path[:] = [entry for entry in sys.path if entry != _HERE]
+import edgetrack  # noqa: E402, F401 (imported for good, before the folder is back on the path)
+
+sys.path.append(_HERE)
+
+# Before OpenCV is imported by any test: FFmpeg's own messages would hide ours.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 

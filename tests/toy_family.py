@@ -191,6 +191,10 @@ class ToyCore:
     score = 1.0
     state = SimpleNamespace(name="TRACKING")
 
+    @property
+    def timings_ms(self) -> dict[str, float]:
+        return {"run": 0.0}
+
     def reset(self) -> None:
         self._loop.box = None
 

@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "edgetrack/error.hpp"
 
@@ -12,34 +18,38 @@ namespace {
 
 constexpr int max_size = 4096;
 constexpr float weight_one = 2048;  // OpenCV's INTER_RESIZE_COEF_SCALE
+constexpr std::size_t lanes = 4;       // bytes kept per pixel: three channels and one that means nothing
+constexpr std::size_t pair_bytes = 8;  // bytes kept for the two source pixels of an output pixel
 
-// One axis of the resize: for every output position two source positions within the window, and their weights.
-struct Axis {
-  explicit Axis(std::size_t size) : first(size), second(size), weight0(size), weight1(size) {}
-
-  std::vector<int> first;
-  std::vector<int> second;
-  std::vector<float> weight0;  // whole numbers, in 1/2048
-  std::vector<float> weight1;
+// Where an output row or column comes from: a source position within the window (its second tap is the next
+// one) and the weights of both, in 1/2048.
+struct Tap {
+  int first = 0;
+  std::int16_t weight0 = 0;
+  std::int16_t weight1 = 0;
 };
 
-// Fills an axis as cv::resize does for INTER_LINEAR with 8-bit pixels. At the ends cv::resize treats the axes
-// differently: columns get the border pixel with full weight, rows get it twice with both (truncated) weights.
-void plan_axis(Axis& axis, int side, bool is_columns) {
-  const std::size_t size = axis.first.size();
-  const double scale = 1.0 / (static_cast<double>(size) / side);
-  for (std::size_t i = 0; i < size; ++i) {
-    const float position = static_cast<float>((static_cast<double>(i) + 0.5) * scale - 0.5);
+// Fills an axis as cv::resize does for INTER_LINEAR with 8-bit pixels: the coordinate is rounded to float32
+// before it is split, each weight is rounded on its own.
+void plan_axis(std::vector<Tap>& axis, int side) {
+  const double scale = 1.0 / (static_cast<double>(axis.size()) / side);
+  for (std::size_t i = 0; i < axis.size(); ++i) {
+    const auto position = static_cast<float>((static_cast<double>(i) + 0.5) * scale - 0.5);
     const float floor = std::floor(position);
-    const int source = static_cast<int>(floor);
-    float fraction = position - floor;
-    if (is_columns && (source < 0 || source >= side - 1)) {
-      fraction = 0;
+    const float fraction = position - floor;
+    axis[i].first = static_cast<int>(floor);
+    axis[i].weight0 = static_cast<std::int16_t>(std::nearbyint((1.0f - fraction) * weight_one));
+    axis[i].weight1 = static_cast<std::int16_t>(std::nearbyint(fraction * weight_one));
+  }
+}
+
+// Columns beyond the window's ends are the border column with full weight. (Rows beyond them are the border
+// row twice, with both weights, which truncation makes a different thing: see Scratch::source_rows.)
+void clamp_columns(std::vector<Tap>& columns, int side) {
+  for (Tap& tap : columns) {
+    if (tap.first < 0 || tap.first >= side - 1) {
+      tap = {std::clamp(tap.first, 0, side - 1), static_cast<std::int16_t>(weight_one), 0};
     }
-    axis.first[i] = std::clamp(source, 0, side - 1);
-    axis.second[i] = std::clamp(source + 1, 0, side - 1);
-    axis.weight0[i] = std::nearbyint((1.0f - fraction) * weight_one);
-    axis.weight1[i] = std::nearbyint(fraction * weight_one);
   }
 }
 
@@ -51,69 +61,67 @@ struct Range {
   bool contains(int value) const { return value >= begin && value < end; }
 };
 
-// Returns the source positions of one axis that are real pixels. The published padding counts one too many at the far
-// border: the frame's last column (row) is black in every crop that reaches it.
+// Returns the source positions of one axis that are real pixels. The published padding counts one too many at
+// the far border: the frame's last column (row) is black in every crop that reaches it.
 Range real_pixels(int start, int side, int frame_side) {
   const int stop = start + side;
   return {std::max(0, start), stop >= frame_side ? frame_side - 1 : stop};
 }
 
-// Returns the output positions whose (ascending) source positions, moved by `start`, lie on real pixels.
-Range positions_inside(const std::vector<int>& source, int start, Range real) {
+// Returns the output positions whose (ascending) source columns lie on real pixels.
+Range positions_inside(const std::vector<int>& columns, Range real) {
   const auto at = [&](int bound) {
-    return static_cast<int>(std::lower_bound(source.begin(), source.end(), bound - start) - source.begin());
+    return static_cast<int>(std::lower_bound(columns.begin(), columns.end(), bound) - columns.begin());
   };
-  const int begin = at(real.begin);
-  return {begin, std::max(begin, at(real.end))};
+  return {at(real.begin), at(real.end)};
 }
 
-// Where red, green and blue lie in a pixel that was read into 32 bits.
-struct Shifts {
-  int red = 0;
-  int green = 8;
-  int blue = 16;
-};
-
-std::uint32_t pack(unsigned red, unsigned green, unsigned blue) { return red | green << 8 | blue << 16; }
+// The lanes that hold red, green and blue.
+using Order = std::array<int, 3>;
 
 bool is_blue_first(PixelFormat format) { return format == PixelFormat::bgr || format == PixelFormat::bgra; }
 
-// Reads neighbouring channels with one 32-bit load.
-struct WordPixel {
-  // Whether a 4-byte load serves. It may touch one byte of the neighbour on the right, which always exists: the last
-  // column is never read (see real_pixels).
+// Copies pixels that lie side by side with their channels side by side, as they are: one load for both taps.
+struct PackedPixel {
   static bool fits(const ImageView& view) {
-    return channel_count(view.format) >= 3 && std::abs(view.channel_stride) == 1 &&
-           std::abs(view.pixel_stride) >= channel_count(view.format);
-  }
-
-  // Returns the load's first byte, counted from a pixel's first channel.
-  static std::ptrdiff_t offset(const ImageView& view) {
     const int channels = channel_count(view.format);
-    const std::ptrdiff_t lowest = view.channel_stride > 0 ? 0 : 1 - channels;
-    return channels == 3 && view.pixel_stride < 0 ? lowest - 1 : lowest;
+    return channels >= 3 && view.pixel_stride == channels && std::abs(view.channel_stride) == 1;
   }
 
-  static Shifts shifts(const ImageView& view) {
-    const auto shift = [&](int channel) { return static_cast<int>(8 * (channel * view.channel_stride - offset(view))); };
-    return is_blue_first(view.format) ? Shifts{shift(2), shift(1), shift(0)} : Shifts{shift(0), shift(1), shift(2)};
+  static Order order(const ImageView& view) {
+    const int last = channel_count(view.format) - 1;
+    const auto lane = [&](int channel) { return view.channel_stride > 0 ? channel : last - channel; };
+    return is_blue_first(view.format) ? Order{lane(2), lane(1), lane(0)} : Order{lane(0), lane(1), lane(2)};
   }
 
-  WordPixel(const ImageView& view, int row)
-      : base(view.data + row * view.row_stride + offset(view)), stride(view.pixel_stride) {}
+  PackedPixel(const ImageView& view, int row)
+      : gap(channel_count(view.format)),
+        base(view.data + row * view.row_stride + (view.channel_stride > 0 ? 0 : 1 - gap)) {}
 
-  std::uint32_t operator()(int column) const {
-    const std::uint8_t* p = base + column * stride;
-    return p[0] | static_cast<std::uint32_t>(p[1]) << 8 | static_cast<std::uint32_t>(p[2]) << 16 |
-           static_cast<std::uint32_t>(p[3]) << 24;
-  }
+  void read(int column, std::uint8_t* out) const { std::copy_n(base + column * gap, gap, out); }
 
+  // With three channels the load takes in two bytes of the next pixel, which always exists: the frame's last column
+  // is never read (see real_pixels).
+  void read_pair(int column, std::uint8_t* out) const { std::memcpy(out, base + column * gap, pair_bytes); }
+
+  std::ptrdiff_t gap;  // bytes from a pixel to the next one, in the frame and in the output
   const std::uint8_t* base;
-  std::ptrdiff_t stride;
 };
 
-// Reads three channels that lie anywhere.
-struct ScatteredPixel {
+// A pixel that is read by itself: read_pair puts two of them `gap` bytes apart.
+template <class Pixel>
+struct SinglePixel {
+  static constexpr std::ptrdiff_t gap = lanes;
+
+  void read_pair(int column, std::uint8_t* out) const {
+    const auto& pixel = static_cast<const Pixel&>(*this);
+    pixel.read(column, out);
+    pixel.read(column + 1, out + gap);
+  }
+};
+
+// Reads three channels that lie anywhere, into red, green, blue.
+struct ScatteredPixel : SinglePixel<ScatteredPixel> {
   ScatteredPixel(const ImageView& view, int row)
       : base(view.data + row * view.row_stride),
         stride(view.pixel_stride),
@@ -121,42 +129,44 @@ struct ScatteredPixel {
         green(view.channel_stride),
         blue((is_blue_first(view.format) ? 0 : 2) * view.channel_stride) {}
 
-  std::uint32_t operator()(int column) const {
-    const std::uint8_t* p = base + column * stride;
-    return pack(p[red], p[green], p[blue]);
+  void read(int column, std::uint8_t* out) const {
+    const std::uint8_t* pixel = base + column * stride;
+    out[0] = pixel[red];
+    out[1] = pixel[green];
+    out[2] = pixel[blue];
   }
 
   const std::uint8_t* base;
   std::ptrdiff_t stride, red, green, blue;
 };
 
-struct GrayPixel {
-  GrayPixel(const ImageView& view, int row) : base(view.data + row * view.row_stride), stride(view.pixel_stride) {}
+struct GrayPixel : SinglePixel<GrayPixel> {
+  GrayPixel(const ImageView& view, int row)
+      : base(view.data + row * view.row_stride), stride(view.pixel_stride) {}
 
-  std::uint32_t operator()(int column) const {
-    const unsigned value = base[column * stride];
-    return pack(value, value, value);
-  }
+  void read(int column, std::uint8_t* out) const { out[0] = out[1] = out[2] = base[column * stride]; }
 
   const std::uint8_t* base;
   std::ptrdiff_t stride;
 };
 
 // Converts a pixel as cv2.cvtColor(COLOR_YUV2RGB_NV12) does: BT.601 video range in 20-bit fixed point.
-struct Nv12Pixel {
+struct Nv12Pixel : SinglePixel<Nv12Pixel> {
   Nv12Pixel(const ImageView& view, int row)
       : luma(view.data + row * view.row_stride),
         luma_stride(view.pixel_stride),
         chroma(view.chroma + (row / 2) * view.chroma_row_stride),
         chroma_stride(view.chroma_stride) {}
 
-  std::uint32_t operator()(int column) const {
+  void read(int column, std::uint8_t* out) const {
     const std::uint8_t* pair = chroma + (column & ~1) * chroma_stride;
     const int u = pair[0] - 128;
     const int v = pair[chroma_stride] - 128;
     const int y = std::max(0, luma[column * luma_stride] - 16) * 1220542 + (1 << 19);
-    const auto level = [](int value) { return static_cast<unsigned>(std::clamp(value >> 20, 0, 255)); };
-    return pack(level(y + 1673527 * v), level(y - 852492 * v - 409993 * u), level(y + 2116026 * u));
+    const auto level = [](int value) { return static_cast<std::uint8_t>(std::clamp(value >> 20, 0, 255)); };
+    out[0] = level(y + 1673527 * v);
+    out[1] = level(y - 852492 * v - 409993 * u);
+    out[2] = level(y + 2116026 * u);
   }
 
   const std::uint8_t* luma;
@@ -165,42 +175,42 @@ struct Nv12Pixel {
   std::ptrdiff_t chroma_stride;
 };
 
-template <class Pixel>
-void read_pixels(const Pixel& pixel, const int* columns, Range range, int start, std::uint32_t* out) {
-  for (int i = range.begin; i < range.end; ++i) {
-    out[i] = pixel(start + columns[i]);
-  }
-}
-
-// Blends one channel's taps. Products stay below 2^20, so float32 is exact, and unlike 32-bit integer products it
-// vectorises on every processor. OpenCV drops four bits before the second pass.
-void blend_columns(const std::uint32_t* left, const std::uint32_t* right, const Axis& axis, int shift, int size,
+// Blends the two taps of every pixel; OpenCV drops four bits before the second pass. pairs: pair_bytes for each output
+// pixel, its taps `gap` bytes apart; weights: eight numbers for each, (first, second) in every lane. count: output
+// pixels, even.
+void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int16_t* weights, std::size_t count,
                    std::int16_t* out) {
-  const float* weight0 = axis.weight0.data();
-  const float* weight1 = axis.weight1.data();
-  for (int i = 0; i < size; ++i) {
-    const auto a = static_cast<float>(static_cast<int>(left[i] >> shift & 255u));
-    const auto b = static_cast<float>(static_cast<int>(right[i] >> shift & 255u));
-    out[i] = static_cast<std::int16_t>(static_cast<int>(a * weight0[i] + b * weight1[i]) >> 4);
+#ifdef __SSE2__
+  // Compilers do not find the one instruction that fits, and this is the hottest loop.
+  const auto load = [](const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); };
+  const __m128i zero = _mm_setzero_si128();
+  const __m128i gap_bits = _mm_cvtsi32_si128(static_cast<int>(8 * gap));
+  for (std::size_t i = 0; i < count; i += 2, pairs += 2 * pair_bytes, weights += 4 * lanes, out += 2 * lanes) {
+    const __m128i first = load(pairs);
+    const __m128i second = _mm_srl_epi64(first, gap_bits);
+    const __m128i pixel0 = _mm_unpacklo_epi8(_mm_unpacklo_epi8(first, second), zero);
+    const __m128i pixel1 = _mm_unpacklo_epi8(_mm_unpackhi_epi8(first, second), zero);
+    const __m128i sum0 = _mm_madd_epi16(pixel0, load(weights));
+    const __m128i sum1 = _mm_madd_epi16(pixel1, load(weights + 2 * lanes));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                     _mm_packs_epi32(_mm_srai_epi32(sum0, 4), _mm_srai_epi32(sum1, 4)));
   }
+#else
+  for (std::size_t i = 0; i < count; ++i, pairs += pair_bytes, weights += 2 * lanes, out += lanes) {
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      const int sum = pairs[lane] * weights[2 * lane] + pairs[lane + gap] * weights[2 * lane + 1];
+      out[lane] = static_cast<std::int16_t>(sum >> 4);
+    }
+  }
+#endif
 }
 
 // Blends two rows: OpenCV truncates each product to 16 bits before it rounds the sum.
-void blend_rows(const std::int16_t* row0, const std::int16_t* row1, int weight0, int weight1, int count,
-                std::uint8_t* out) {
-  const auto w0 = static_cast<std::int16_t>(weight0);
-  const auto w1 = static_cast<std::int16_t>(weight1);
-  for (int i = 0; i < count; ++i) {
-    out[i] = static_cast<std::uint8_t>((((w0 * row0[i]) >> 16) + ((w1 * row1[i]) >> 16) + 2) >> 2);
+void blend_rows(const std::int16_t* row0, const std::int16_t* row1, std::int16_t weight0,
+                std::int16_t weight1, std::size_t count, std::uint8_t* out) {
+  for (std::size_t i = 0; i < count; ++i) {
+    out[i] = static_cast<std::uint8_t>((((weight0 * row0[i]) >> 16) + ((weight1 * row1[i]) >> 16) + 2) >> 2);
   }
-}
-
-bool all_equal(const std::uint8_t* values, int count, std::uint8_t wanted) {
-  unsigned difference = 0;
-  for (int i = 0; i < count; ++i) {
-    difference |= static_cast<unsigned>(values[i] ^ wanted);
-  }
-  return difference == 0;
 }
 
 }  // namespace
@@ -221,42 +231,64 @@ Normalizer::Normalizer(const std::array<float, 3>& mean, const std::array<float,
 // Everything between the frame and the output, made once per Cropper and refilled by every crop.
 struct Cropper::Scratch {
   struct Row {
-    int source = -1;                   // row within the window, -1: none
-    std::vector<std::int16_t> planes;  // red, green, blue, each resized along the columns
+    int source = -1;                  // row within the window; -1: none
+    std::vector<std::int16_t> lanes;  // resized along the columns
   };
 
   explicit Scratch(std::size_t size)
-      : columns(size), rows(size), left(size), right(size), bytes(3 * size) {
-    for (Row& row : blended) {
-      row.planes.resize(3 * size);
-    }
+      : count((size + 1) / 2 * 2), rows(size), column_taps(size), columns(size), weights(2 * lanes * count),
+        pairs(pair_bytes * count), bytes(lanes * count) {
+    for (Row& row : blended) row.lanes.resize(lanes * count);
   }
 
   // Prepares a crop; whatever lies outside the frame stays black.
   void plan(const ImageView& view, const CropWindow& at) {
     window = at;
-    plan_axis(columns, at.side, true);
-    plan_axis(rows, at.side, false);
     real_rows = real_pixels(at.y1, at.side, view.height);
-    const Range real_columns = real_pixels(at.x1, at.side, view.width);
-    left_range = positions_inside(columns.first, at.x1, real_columns);
-    right_range = positions_inside(columns.second, at.x1, real_columns);
-    std::fill(left.begin(), left.end(), 0u);
-    std::fill(right.begin(), right.end(), 0u);
-    is_word = WordPixel::fits(view);
-    shifts = is_word ? WordPixel::shifts(view) : Shifts{};
+    plan_axis(rows, at.side);
+    plan_columns(view);
+    std::fill(pairs.begin(), pairs.end(), std::uint8_t{0});
+    is_packed = PackedPixel::fits(view);
+    gap = is_packed ? channel_count(view.format) : static_cast<std::ptrdiff_t>(lanes);
+    order = is_packed ? PackedPixel::order(view) : Order{0, 1, 2};
+    for (std::size_t i = 0; i < lanes; ++i) {
+      colour_mask[i] = std::find(order.begin(), order.end(), static_cast<int>(i)) != order.end() ? 255 : 0;
+    }
     blended[0].source = blended[1].source = -1;
   }
 
+  void plan_columns(const ImageView& view) {
+    plan_axis(column_taps, window.side);
+    clamp_columns(column_taps, window.side);
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      const Tap& tap = column_taps[i];
+      columns[i] = window.x1 + tap.first;
+      for (std::size_t lane = 0; lane < lanes; ++lane) {
+        weights[2 * (lanes * i + lane)] = tap.weight0;
+        weights[2 * (lanes * i + lane) + 1] = tap.weight1;
+      }
+    }
+    const Range real = real_pixels(window.x1, window.side, view.width);
+    first_real = second_real = Range{};
+    if (real.begin < real.end) {
+      first_real = positions_inside(columns, real);
+      second_real = positions_inside(columns, {real.begin - 1, real.end - 1});
+    }
+  }
+
+  // Reads what the output columns need of a row. At the ends of the real pixels some columns have one tap there only.
   template <class Pixel>
-  void read_row(const Pixel& pixel) {
-    read_pixels(pixel, columns.first.data(), left_range, window.x1, left.data());
-    read_pixels(pixel, columns.second.data(), right_range, window.x1, right.data());
+  void read_row(const Pixel pixel) {
+    const int* column = columns.data();
+    std::uint8_t* out = pairs.data();
+    for (int i = second_real.begin; i < first_real.begin; ++i) pixel.read(column[i] + 1, out + 8 * i + pixel.gap);
+    for (int i = first_real.begin; i < second_real.end; ++i) pixel.read_pair(column[i], out + 8 * i);
+    for (int i = second_real.end; i < first_real.end; ++i) pixel.read(column[i], out + 8 * i);
   }
 
   void read_row(const ImageView& view, int row) {
-    if (is_word) {
-      read_row(WordPixel(view, row));
+    if (is_packed) {
+      read_row(PackedPixel(view, row));
     } else if (view.format == PixelFormat::gray) {
       read_row(GrayPixel(view, row));
     } else if (view.format == PixelFormat::nv12) {
@@ -266,56 +298,75 @@ struct Cropper::Scratch {
     }
   }
 
-  // Returns the window's row `source`, resized along the columns. The other of the two kept rows is replaced when it
-  // is not `needed` too.
-  const std::int16_t* row_planes(const ImageView& view, int source, int needed) {
+  // Returns the window's row `source`, resized along the columns. Of the two rows that are kept it replaces
+  // the one that is not `needed` beside it.
+  const std::int16_t* resized_row(const ImageView& view, int source, int needed) {
     for (const Row& row : blended) {
-      if (row.source == source) {
-        return row.planes.data();
-      }
+      if (row.source == source) return row.lanes.data();
     }
     Row& row = blended[0].source == needed ? blended[1] : blended[0];
     row.source = source;
     if (real_rows.contains(window.y1 + source)) {
       read_row(view, window.y1 + source);
-      const int size = static_cast<int>(left.size());
-      blend_columns(left.data(), right.data(), columns, shifts.red, size, row.planes.data());
-      blend_columns(left.data(), right.data(), columns, shifts.green, size, row.planes.data() + size);
-      blend_columns(left.data(), right.data(), columns, shifts.blue, size, row.planes.data() + 2 * size);
+      blend_columns(pairs.data(), gap, weights.data(), count, row.lanes.data());
     } else {
-      std::fill(row.planes.begin(), row.planes.end(), std::int16_t{0});
+      std::fill(row.lanes.begin(), row.lanes.end(), std::int16_t{0});
     }
-    return row.planes.data();
+    return row.lanes.data();
   }
 
-  // Computes one output row into `bytes`: red, green and blue, size values each.
-  void render_row(const ImageView& view, std::size_t row) {
-    const auto weight0 = static_cast<int>(rows.weight0[row]);
-    const auto weight1 = static_cast<int>(rows.weight1[row]);
-    const int first = rows.first[row];
-    const int second = weight1 == 0 ? first : rows.second[row];
-    const std::int16_t* planes0 = row_planes(view, first, second);
-    const std::int16_t* planes1 = row_planes(view, second, first);
-    blend_rows(planes0, planes1, weight0, weight1, static_cast<int>(bytes.size()), bytes.data());
+  // Returns the two window rows that an output row is made of.
+  std::array<int, 2> source_rows(const Tap& tap) const {
+    const int first = std::clamp(tap.first, 0, window.side - 1);
+    return {first, tap.weight1 == 0 ? first : std::clamp(tap.first + 1, 0, window.side - 1)};
   }
 
+  // Computes one output row into `bytes`.
+  void render_row(const ImageView& view, std::size_t position) {
+    const Tap& tap = rows[position];
+    const auto [first, second] = source_rows(tap);
+    const std::int16_t* row0 = resized_row(view, first, second);
+    const std::int16_t* row1 = resized_row(view, second, first);
+    blend_rows(row0, row1, tap.weight0, tap.weight1, bytes.size(), bytes.data());
+  }
+
+  // Whether every pixel of the output row has the colour of its first one in `colour`.
+  bool shows_only(const std::array<std::uint8_t, lanes>& colour) const {
+    std::uint32_t mask = 0;
+    std::uint32_t wanted = 0;
+    std::memcpy(&mask, colour_mask.data(), lanes);
+    std::memcpy(&wanted, colour.data(), lanes);
+    std::uint32_t difference = 0;
+    for (std::size_t i = 0; i < columns.size(); ++i) {
+      std::uint32_t pixel = 0;
+      std::memcpy(&pixel, bytes.data() + lanes * i, lanes);
+      difference |= pixel ^ wanted;
+    }
+    return (difference & mask) == 0;
+  }
+
+  std::size_t count;  // output columns, rounded up for vectors
   CropWindow window;
-  Axis columns;
-  Axis rows;
   Range real_rows;
-  Range left_range;   // output columns whose first tap is a real pixel
-  Range right_range;  // the same for the second tap
-  std::vector<std::uint32_t> left;
-  std::vector<std::uint32_t> right;
-  bool is_word = false;
-  Shifts shifts;
+  std::vector<Tap> rows;
+  std::vector<Tap> column_taps;
+  std::vector<int> columns;           // first tap of every output column, in the frame
+  std::vector<std::int16_t> weights;  // of both taps, for every lane of every output column
+  Range first_real;                   // output columns whose first tap is a real pixel
+  Range second_real;                  // the same for the second tap
+  std::vector<std::uint8_t> pairs;    // both taps of every output column, in one row
+  std::ptrdiff_t gap = lanes;         // bytes between them
+  bool is_packed = false;
+  Order order{};
+  std::array<std::uint8_t, lanes> colour_mask{};
   std::array<Row, 2> blended;
   std::vector<std::uint8_t> bytes;
 };
 
 Cropper::Cropper(int size) : size_(size) {
   if (size < 1 || size > max_size) {
-    throw ArtifactError("crop size " + std::to_string(size) + " px is unusable: give 1 to " + std::to_string(max_size));
+    throw ArtifactError("crop size " + std::to_string(size) + " px is unusable: give 1 to " +
+                        std::to_string(max_size));
   }
   scratch_ = std::make_unique<Scratch>(static_cast<std::size_t>(size));
 }
@@ -324,7 +375,7 @@ Cropper::~Cropper() = default;
 Cropper::Cropper(Cropper&&) noexcept = default;
 Cropper& Cropper::operator=(Cropper&&) noexcept = default;
 
-// sink(row, bytes) takes every output row's red, green and blue values in turn.
+// sink(row) takes every output row from scratch_->bytes.
 template <class Sink>
 CropInfo Cropper::run(const ImageView& view, const Box& box, double factor, const Sink& sink) {
   check(view);
@@ -333,42 +384,41 @@ CropInfo Cropper::run(const ImageView& view, const Box& box, double factor, cons
   info.resize_factor = static_cast<double>(size_) / info.window.side;
   info.constant = true;
   scratch_->plan(view, info.window);
-  const std::uint8_t* bytes = scratch_->bytes.data();
-  std::array<std::uint8_t, 3> colour{};
+  std::array<std::uint8_t, lanes> colour{};
   for (int row = 0; row < size_; ++row) {
     scratch_->render_row(view, static_cast<std::size_t>(row));
-    if (row == 0) {
-      colour = {bytes[0], bytes[size_], bytes[2 * size_]};
-    }
-    for (std::size_t channel = 0; channel < 3 && info.constant; ++channel) {
-      info.constant = all_equal(bytes + static_cast<std::ptrdiff_t>(channel) * size_, size_, colour[channel]);
-    }
-    sink(row, bytes);
+    if (row == 0) std::copy_n(scratch_->bytes.begin(), lanes, colour.begin());
+    info.constant = info.constant && scratch_->shows_only(colour);
+    sink(row);
   }
   return info;
 }
 
 CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, std::uint8_t* rgb) {
-  return run(view, box, factor, [&](std::ptrdiff_t row, const std::uint8_t* bytes) {
+  return run(view, box, factor, [&](std::ptrdiff_t row) {
+    const auto [red, green, blue] = scratch_->order;
+    const std::uint8_t* in = scratch_->bytes.data();
     std::uint8_t* out = rgb + row * size_ * 3;
-    for (int i = 0; i < size_; ++i) {
-      out[3 * i] = bytes[i];
-      out[3 * i + 1] = bytes[size_ + i];
-      out[3 * i + 2] = bytes[2 * size_ + i];
+    for (int i = 0; i < size_; ++i, in += lanes, out += 3) {
+      out[0] = in[red];
+      out[1] = in[green];
+      out[2] = in[blue];
     }
   });
 }
 
 CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer,
                        float* planes) {
-  return run(view, box, factor, [&](std::ptrdiff_t row, const std::uint8_t* bytes) {
-    for (int channel = 0; channel < 3; ++channel) {
-      const float* table = normalizer.table(channel);
-      const std::uint8_t* in = bytes + channel * size_;
-      float* out = planes + (channel * static_cast<std::ptrdiff_t>(size_) + row) * size_;
-      for (int i = 0; i < size_; ++i) {
-        out[i] = table[in[i]];
-      }
+  const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(size_) * size_;
+  return run(view, box, factor, [&](std::ptrdiff_t row) {
+    const auto [red, green, blue] = scratch_->order;
+    const std::uint8_t* in = scratch_->bytes.data();
+    const float* tables[3] = {normalizer.table(0), normalizer.table(1), normalizer.table(2)};
+    float* out = planes + row * size_;
+    for (int i = 0; i < size_; ++i, in += lanes, ++out) {
+      out[0] = tables[0][in[red]];
+      out[plane] = tables[1][in[green]];
+      out[2 * plane] = tables[2][in[blue]];
     }
   });
 }

@@ -36,7 +36,8 @@ float expectation(const float* logits, int used, const BinLayout& layout) {
   for (int k = 0; k < used; ++k) {
     const double weight = std::exp(logits[k] - top);
     mass += weight;
-    weighted += weight * static_cast<double>(origin + static_cast<float>(k) / static_cast<float>(layout.bins));
+    weighted +=
+        weight * static_cast<double>(origin + static_cast<float>(k) / static_cast<float>(layout.bins));
   }
   return static_cast<float>(weighted / mass);
 }
@@ -48,8 +49,8 @@ void check(const BinLayout& layout) {
                     layout.bins <= max_classes && layout.range <= max_classes &&
                     static_cast<std::int64_t>(layout.bins) * layout.range <= layout.classes;
   if (!sane) {
-    throw ArtifactError("decode: bins " + std::to_string(layout.bins) + ", range " + std::to_string(layout.range) +
-                        ", classes " + std::to_string(layout.classes) +
+    throw ArtifactError("decode: bins " + std::to_string(layout.bins) + ", range " +
+                        std::to_string(layout.range) + ", classes " + std::to_string(layout.classes) +
                         " do not fit together; bins >= 2, range >= 1 and bins * range <= classes <= " +
                         std::to_string(max_classes) + " are needed");
   }
@@ -73,9 +74,10 @@ BinDecode decode_bins(const float* logits, const BinLayout& layout) {
     }
     out.argmax[i] = best;
     out.probability[i] = static_cast<float>(1 / mass);
-    out.corners[i] = layout.expectation
-                         ? ((static_cast<float>(best) + 0.5f) / scale - origin + expectation(row, used, layout)) / 2
-                         : static_cast<float>(best) / scale - origin;
+    out.corners[i] =
+        layout.expectation
+            ? ((static_cast<float>(best) + 0.5f) / scale - origin + expectation(row, used, layout)) / 2
+            : static_cast<float>(best) / scale - origin;
   }
   return out;
 }

@@ -18,7 +18,8 @@ int channel_count(PixelFormat format) {
     case PixelFormat::nv12:
       return 1;
   }
-  throw InputError("pixel format " + std::to_string(static_cast<int>(format)) + " is unknown: use one of PixelFormat");
+  throw InputError("pixel format " + std::to_string(static_cast<int>(format)) +
+                   " is unknown: use one of PixelFormat");
 }
 
 PixelFormat parse_format(std::string_view name) {
@@ -53,8 +54,8 @@ void check(const ImageView& view) {
     throw InputError("frame is empty (" + size + "): give a frame with at least one pixel");
   }
   if (view.width > max_frame_side || view.height > max_frame_side) {
-    throw InputError("frame of " + size + " is too large: its sides may be " + std::to_string(max_frame_side) +
-                     " px at most");
+    throw InputError("frame of " + size + " is too large: its sides may be " +
+                     std::to_string(max_frame_side) + " px at most");
   }
   if (view.format == PixelFormat::nv12) {
     if (view.width % 2 != 0 || view.height % 2 != 0) {

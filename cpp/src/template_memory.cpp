@@ -72,8 +72,7 @@ void TemplateMemory::pop_front() noexcept {
 }
 
 void TemplateMemory::double_stride() noexcept {
-  const std::int64_t doubled = 2 * stride_;
-  if (first_ % doubled != 0) pop_front();
+  // first_ stays: a full memory begins at keep_from(), a multiple of the doubled stride.
   std::size_t kept = 0;
   for (std::size_t position = 0; position < count_; ++position) {
     if (position % 2 == 0) {
@@ -83,7 +82,7 @@ void TemplateMemory::double_stride() noexcept {
     }
   }
   count_ = kept;
-  stride_ = doubled;
+  stride_ *= 2;
 }
 
 void TemplateMemory::put(const float* tokens, const int* keep) noexcept {

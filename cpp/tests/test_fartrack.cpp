@@ -95,8 +95,7 @@ struct Rig {
         pixels(static_cast<std::size_t>(frame_width * frame_height * 3)) {
     embed->add_input("image", {1, 3, s.template_size, s.template_size});
     embed->add_output("tokens", {1, s.tokens, s.channels});
-    embed->network = [this] {
-      float* out = embed->output("tokens").data;
+    embed->network = [this, out = embed->output("tokens").data] {
       for (int i = 0; i < spec.tokens * spec.channels; ++i) {
         out[i] = static_cast<float>(embed->runs - 1) + static_cast<float>(i / spec.channels) / 100;
       }

@@ -15,6 +15,7 @@ __all__ = ["COMMANDS", "build_app", "run"]
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("export", "edgetrack.cli.export"),
     ("track", "edgetrack.cli.track"),
+    ("bench", "edgetrack.cli.bench"),
     ("verify", "edgetrack.cli.verify"),
     ("info", "edgetrack.cli.info"),
     ("doctor", "edgetrack.cli.doctor"),
@@ -27,6 +28,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
 # click's UsageError and typer's own copy of it have no public name that both generations of typer share.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 _USAGE = 2
+_INTERRUPTED = 130
 
 
 def build_app() -> typer.Typer:
@@ -56,7 +58,9 @@ def run(words: Sequence[str]) -> int:
         console.error(f"{message} (see: {path} --help)")
         return _USAGE
     except typer.Abort:
-        raise KeyboardInterrupt from None
+        result = _INTERRUPTED
+    if result == _INTERRUPTED:  # typer's older releases raise Abort for Ctrl-C, later ones return this
+        raise KeyboardInterrupt
     return result if isinstance(result, int) else 0
 
 

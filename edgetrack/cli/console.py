@@ -6,6 +6,7 @@ On a terminal tables and bars are drawn with rich; otherwise everything is plain
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -48,7 +49,7 @@ def emit_json(value: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """Write a table to stdout: drawn on a terminal, aligned columns otherwise.
+    """Write a table to stdout: drawn on a terminal that is wide enough, aligned columns in a file or pipe.
 
     Args:
         columns: headings; one that starts with ">" is right-aligned (the mark is not shown).
@@ -58,10 +59,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     right = [column.startswith(">") for column in columns]
     heads = [column.removeprefix(">") for column in columns]
     cells = [[str(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        _rich_table(heads, right, cells, title)
-        return
     widths = [max(len(row[index]) for row in [heads, *cells]) for index in range(len(heads))]
+    if sys.stdout.isatty():
+        if sum(widths) + 3 * len(widths) + 1 <= shutil.get_terminal_size().columns:
+            _rich_table(heads, right, cells, title)
+        else:
+            _records(heads, cells, title)
+        return
     if title:
         line(title)
     for row in [heads, *cells]:
@@ -70,6 +74,18 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
             for cell, width, flush in zip(row, widths, right, strict=True)
         )
         line("  ".join(padded).rstrip())
+
+
+def _records(heads: list[str], cells: list[list[str]], title: str) -> None:
+    """Write a table that is wider than the terminal as one block a row."""
+    if title:
+        line(title)
+    width = max(map(len, heads))
+    for row in cells:
+        for head, cell in zip(heads, row, strict=True):
+            if cell:
+                line(f"{head.ljust(width)}  {cell}")
+        line()
 
 
 def _rich_table(heads: list[str], right: list[bool], cells: list[list[str]], title: str) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,18 +15,13 @@ from edgetrack.cli.export import STAND_IN_WARNING, check_torch, print_report, us
 from edgetrack.cli.options import JsonOption, ThreadsOption
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgetrack.export.parity.clip import Box, Clip
+    from edgetrack.export.parity.clip import Clip
     from edgetrack.export.pipeline import ExportResult
-
-    Frame = NDArray[np.uint8]
 
 __all__ = ["run"]
 
-_CHUNK = 16
-"""Frames that one loop tracks before the next one takes over; its data is back in the caches after one."""
+_UPDATES = 64
+_WARMUP = 16
 
 
 def run(
@@ -54,15 +46,17 @@ def run(
     results = _export(model, output, clip, threads)
     video = output / "track.mp4"
     states = _track(results[0].path, clip, video, threads)
-    timings = _time(model, results, clip, threads)
+    timings = _time([result.path for result in results], threads)
     if as_json:
-        console.emit_json(_as_json(results, video, states, timings))
+        artifacts = [{"path": str(item.path), "verification": item.report.as_dict()} for item in results]
+        found = {"artifacts": artifacts, "video": str(video), "states": states, "bench": timings}
+        console.emit_json({"schema": 1, "note": STAND_IN_WARNING, **found})
         return
     for result in results:
         print_report(result.report, result.path.name)
         console.line(f"verification: {result.report.verdict}")
         console.line()
-    _print_timings(timings, clip)
+    _print_timings(timings)
     console.line()
     console.line(f"annotated video: {video} ({', '.join(f'{name} {count}' for name, count in states.items())})")
     console.line(f"note: {STAND_IN_WARNING}; its boxes in the video mean nothing")
@@ -120,82 +114,31 @@ def _track(artifact: Path, clip: Clip, video: Path, threads: int | None) -> dict
     return counts
 
 
-@dataclass
-class _Timed:
-    """One loop and the milliseconds of its updates."""
+def _time(artifacts: Sequence[Path], threads: int | None) -> dict[str, Any]:
+    """Time the published loop and every artifact in turns on the same frames; returns the bench document."""
+    from edgetrack.benchmarks.bench import run_bench
+    from edgetrack.benchmarks.contenders import artifact_spec, reference_spec
+    from edgetrack.benchmarks.frames import load_footage
+    from edgetrack.benchmarks.loop import Plan
+    from edgetrack.export.source import STAND_IN
 
-    name: str
-    init: Callable[[Frame, Box], object]
-    update: Callable[[Frame], object]
-    ms: list[float] = field(default_factory=list)
-
-    @property
-    def fps(self) -> float:
-        return 1e3 * len(self.ms) / sum(self.ms)
-
-
-def _time(model: str, results: Sequence[ExportResult], clip: Clip, threads: int | None) -> list[_Timed]:
-    """Time the published loop and every artifact, taking turns on the same decoded frames."""
-    from edgetrack.export.parity.gate import torch_threads
-    from edgetrack.export.source import STAND_IN, load_source
-    from edgetrack.loading import load
-
-    frames = list(clip.frames())
-    source = load_source(model, STAND_IN)
-    reference = source.family.reference(model, source.net)
-    loops = [_Timed("published loop, eager PyTorch", reference.init, reference.update)]
-    with ExitStack() as stack:
-        stack.enter_context(torch_threads(threads))
-        for result in results:
-            tracker = stack.enter_context(load(result.path, threads=threads))
-            loops.append(_timed_tracker(result.path.name, tracker))
-        for loop in loops:
-            loop.init(frames[0], clip.box)
-        bar = stack.enter_context(console.progress((len(frames) - 1) * len(loops), "time the loops"))
-        for start in range(1, len(frames), _CHUNK):
-            for loop in loops:
-                for frame in frames[start : start + _CHUNK]:
-                    began = time.perf_counter()
-                    loop.update(frame)
-                    loop.ms.append(1e3 * (time.perf_counter() - began))
-                    bar.advance()
-    return loops
+    specs = [artifact_spec(path, threads=threads) for path in artifacts]
+    specs = [reference_spec(STAND_IN, specs), *specs]
+    plan = Plan.of(len(specs), updates=_UPDATES, warmup=_WARMUP)
+    with console.progress(_UPDATES * len(specs), "time the loops") as bar:
+        return run_bench(specs, load_footage(), plan, bar, compare=True, fresh=False)
 
 
-def _timed_tracker(name: str, tracker: Any) -> _Timed:  # noqa: ANN401 (a Tracker)
-    return _Timed(
-        name,
-        lambda frame, box: tracker.init(frame, box, color="rgb"),
-        lambda frame: tracker.update(frame, color="rgb"),
-    )
-
-
-def _print_timings(timings: Sequence[_Timed], clip: Clip) -> None:
-    base = timings[0].fps
+def _print_timings(document: dict[str, Any]) -> None:
     rows = [
-        (item.name, f"{statistics.median(item.ms):.1f}", f"{item.fps:.1f}", f"{item.fps / base:.2f}x")
-        for item in timings
+        (
+            entry["name"],
+            f"{entry['total_ms']['p50']:.1f}",
+            f"{entry['fps']:.1f}",
+            "1" if entry["versus"] is None else f"{entry['versus']['fps_ratio']['value']:.2f}x",
+        )
+        for entry in document["contenders"]
     ]
-    title = f"whole loop on {clip.name}, {len(timings[0].ms)} frames, taking turns on this machine"
-    console.table(("loop", ">median ms", ">frames/s", ">ratio"), rows, title=title)
-
-
-def _as_json(
-    results: Sequence[ExportResult], video: Path, states: dict[str, int], timings: Sequence[_Timed]
-) -> dict[str, Any]:
-    return {
-        "schema": 1,
-        "note": STAND_IN_WARNING,
-        "artifacts": [{"path": str(result.path), "verification": result.report.as_dict()} for result in results],
-        "video": str(video),
-        "states": states,
-        "timings": [
-            {
-                "loop": item.name,
-                "median_ms": statistics.median(item.ms),
-                "fps": item.fps,
-                "ratio": item.fps / timings[0].fps,
-            }
-            for item in timings
-        ],
-    }
+    clip = document["clip"]
+    title = f"whole loop on {clip['name']} ({clip['width']}x{clip['height']}), {_UPDATES} updates each, in turns"
+    console.table(("", ">median ms", ">updates/s", ">ratio"), rows, title=title)

@@ -1,8 +1,9 @@
 """FARTrack's deployment graphs: exactly the published results with less work.
 
 What the published forward pass computes and nobody reads is left out (spec section 6.2): masked template tokens never
-enter, old templates come embedded, constants are folded, the last block runs for the four command tokens alone, and the
-pruning signal is one query row beside the main attention. Each step is proven in tests/export/test_fartrack_graphs.py.
+enter, old templates come embedded, constants are folded, the last block runs for the four command tokens alone, and of
+all attention weights only the rows that decide what to prune are summed. tests/export/test_fartrack_graphs.py proves
+each of these steps.
 
 Tokens are a matrix (N, channels), without the batch axis, and every head is a matrix of its own: a published ViT-Tiny
 has 3 heads, and engines that share out whole heads leave one of two cores idle for a third of the attention.
@@ -11,6 +12,8 @@ has 3 heads, and engines that share out whole heads leave one of two cores idle 
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from edgetrack.export.models.fartrack_net import (
     CHANNELS,
     COMMAND_ROWS,
@@ -24,7 +27,6 @@ from edgetrack.export.models.fartrack_net import (
     Block,
     FarTrackNet,
 )
-from torch import Tensor, nn
 
 __all__ = ["SearchGraph", "TemplateGraph"]
 
@@ -125,33 +127,34 @@ class FullAttention(nn.Module):
         self.register_buffer("out_weight", projection.weight.detach().t().contiguous())
         self.register_buffer("out_bias", (projection.bias.detach().double() + value_bias).float())
 
-    def forward(self, y: Tensor, x: Tensor) -> Tensor:
-        """Return x + Attention(y) for normalised tokens y and the residual stream x, both (N, C)."""
-        parts = (y @ self.weight + self.bias).split(HEAD_DIM, dim=1)
-        heads = [
-            torch.softmax(parts[head] @ parts[HEADS + head].t(), dim=-1) @ parts[2 * HEADS + head]
-            for head in range(HEADS)
-        ]
-        return x + (torch.cat(heads, dim=1) @ self.out_weight + self.out_bias)
+    def forward(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Attend with normalised tokens y and the residual stream x, both (N, C).
+
+        Returns x + Attention(y), and the weights (heads, 49) that the search centre gives the newest template.
+        """
+        parts = torch.split(y @ self.weight + self.bias, HEAD_DIM, dim=1)
+        heads, rows = [], []
+        for query, key, value in zip(parts[:HEADS], parts[HEADS : 2 * HEADS], parts[2 * HEADS :], strict=True):
+            weights = torch.softmax(query @ key.t(), dim=-1)
+            heads.append(weights @ value)
+            rows.append(weights[CENTRE_ROW : CENTRE_ROW + 1, NEWEST_COLUMNS])
+        return x + (torch.cat(heads, dim=1) @ self.out_weight + self.out_bias), torch.cat(rows)
 
 
 class FullBlock(nn.Module):
-    """One block for all tokens; with `signal`, also the pruning signal's attention logits."""
+    """One block for all tokens."""
 
-    def __init__(self, block: Block, signal: bool) -> None:
+    def __init__(self, block: Block) -> None:
         """`block` is a published block."""
         super().__init__()
         self.norm1, self.norm2 = block.live_norms()
         self.attention = FullAttention(block)
         self.mlp = block.mlp
-        self.centre = RowLogits(block) if signal else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the new tokens (N, C) and, with `signal`, logits (heads, N) of the search centre."""
-        y = self.norm1(x)
-        logits = None if self.centre is None else self.centre(y[CENTRE_ROW : CENTRE_ROW + 1], y)
-        x = self.attention(y, x)
-        return x + self.mlp(self.norm2(x)), logits
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the new tokens (N, C) and the pruning signal's rows (heads, 49)."""
+        x, rows = self.attention(self.norm1(x), x)
+        return x + self.mlp(self.norm2(x)), rows
 
 
 class LastBlock(nn.Module):
@@ -179,16 +182,16 @@ class LastBlock(nn.Module):
         self.register_buffer("out_bias", bias.float())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the command tokens (4, C) and, with `signal`, logits (heads, N) of the search centre."""
+        """Return the command tokens (4, C) and, with `signal`, the pruning signal's rows (heads, 49)."""
         y = self.norm1(x)
-        rows = y[-COMMANDS:]
+        queries = y[-COMMANDS:]
         if self.signal:
-            rows = torch.cat([rows, y[CENTRE_ROW : CENTRE_ROW + 1]])
-        logits = self.rows(rows, y)
-        pooled = torch.softmax(logits[: COMMANDS * HEADS], dim=-1) @ y
+            queries = torch.cat([queries, y[CENTRE_ROW : CENTRE_ROW + 1]])
+        weights = torch.softmax(self.rows(queries, y), dim=-1)
+        pooled = weights[: COMMANDS * HEADS] @ y
         commands = x[-COMMANDS:] + (pooled.reshape(COMMANDS, HEADS * CHANNELS) @ self.out_weight + self.out_bias)
         commands = commands + self.mlp(self.norm2(commands))
-        return commands, logits[COMMANDS * HEADS :] if self.signal else None
+        return commands, weights[COMMANDS * HEADS :, NEWEST_COLUMNS] if self.signal else None
 
 
 class SearchGraph(nn.Module):
@@ -210,7 +213,7 @@ class SearchGraph(nn.Module):
         *full, last = net.layers()
         self.sparse = net.sparse
         self.embed = PatchRows(backbone.patch_embed.proj, backbone.pos_embed_x[0] + net.identity[0, SLOTS:])
-        self.blocks = nn.ModuleList(FullBlock(block, net.sparse) for block in full)
+        self.blocks = nn.ModuleList(FullBlock(block) for block in full)
         self.last = LastBlock(last, net.sparse)
         self.norm = backbone.norm
         words = backbone.word_embeddings.weight.detach()
@@ -236,12 +239,10 @@ class SearchGraph(nn.Module):
         x = self.tokens(search, old, newest)
         signal = []
         for block in self.blocks:
-            x, row = block(x)
-            signal.append(row)
-        commands, row = self.last(x)
-        signal.append(row)
-        logits = self.norm(commands) @ self.vocabulary + self.output_bias
-        if not self.sparse:
-            return logits.unsqueeze(0)
-        weights = torch.softmax(torch.cat(signal), dim=-1)[:, NEWEST_COLUMNS]
-        return logits.unsqueeze(0), weights.sum(0, keepdim=True) / HEADS
+            x, rows = block(x)
+            signal.append(rows)
+        commands, last_rows = self.last(x)
+        logits: Tensor = (self.norm(commands) @ self.vocabulary + self.output_bias).unsqueeze(0)
+        if last_rows is None:
+            return logits
+        return logits, torch.cat([*signal, last_rows]).sum(0, keepdim=True) / HEADS

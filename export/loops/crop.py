@@ -10,11 +10,11 @@ import math
 import cv2
 import numpy as np
 import torch
-from edgetrack.export.models.base import Box
 from numpy.typing import NDArray
 from torch import Tensor
 
 from edgetrack.errors import InputError
+from edgetrack.export.models.base import Box
 
 __all__ = ["ImageNormaliser", "crop"]
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from edgetrack.export.loops.crop import ImageNormaliser, crop
-from edgetrack.export.models.base import Box
-from edgetrack.export.models.fartrack_net import SEARCH_TOKENS, SLOTS, TEMPLATE_TOKENS, FarTrackNet
 from numpy.typing import NDArray
 from torch import Tensor
 
 from edgetrack.errors import InputError
+from edgetrack.export.loops.crop import ImageNormaliser, crop
+from edgetrack.export.models.base import Box
+from edgetrack.export.models.fartrack_net import SEARCH_TOKENS, SLOTS, TEMPLATE_TOKENS, FarTrackNet
 
 __all__ = ["FarTrackReference", "FarTrackStep", "decode_box", "template_slots"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from edgetrack.errors import InputError
 from edgetrack.export.models.base import ModelFamily, Variant
 from edgetrack.export.models.fartrack_variants import FARTRACK_VARIANTS
-
-from edgetrack.errors import InputError
 from edgetrack.registry import Registry
 
 __all__ = ["MODELS", "VARIANTS", "family_of", "find_variant"]

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
 from edgetrack.export.graphs.fartrack import SearchGraph, TemplateGraph
 from edgetrack.export.loops import fartrack as loop
 from edgetrack.export.loops.crop import ImageNormaliser, crop
@@ -22,8 +25,6 @@ from edgetrack.export.models.fartrack_net import (
     FarTrackNet,
 )
 from edgetrack.export.models.strict import check_entries
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 __all__ = ["FARTRACK", "FarTrackFamily"]
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from edgetrack.export.models.vit import Attention, Mlp, PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional
+
+from edgetrack.export.models.vit import Attention, Mlp, PatchEmbed
 
 __all__ = [
     "BLOCKS",
@@ -145,7 +146,7 @@ class FarTrackNet(nn.Module):
     def layers(self) -> list[Block]:
         """Return the blocks that run, in order."""
         every = [*self.backbone.blocks, *self.backbone.extension]
-        return every[: self.depth]  # type: ignore[return-value]
+        return every[: self.depth]
 
     @torch.no_grad()
     def renormalise_commands(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from edgetrack.export.models.base import ModelFamily
 from torch import Tensor
 
 from edgetrack.errors import CheckpointError
+from edgetrack.export.models.base import ModelFamily
 
 __all__ = ["check_entries"]
 

@@ -60,16 +60,16 @@ class SlowLoop:
         return self.state
 
     def corners(self) -> F32:
-        """Return x1, y1, x2, y2 in units of the search crop (4.4)."""
+        """Return x1, y1, x2, y2 in units of the search crop (4.4), in float32 as the published network."""
         decode = self.spec["decode"]
         bins, used = decode["bins"], decode["bins"] * decode["range"]
-        best = self.logits.argmax(axis=1)
+        best, half = self.logits.argmax(axis=1).astype(np.float32), np.float32(0.5)
         if not decode["expectation"]:
-            return np.asarray(best / (bins - 1) - 0.5, np.float32)
+            return best / np.float32(bins - 1) - half
         weights = np.exp(self.logits[:, :used] - self.logits[:, :used].max(axis=1, keepdims=True))
         weights /= weights.sum(axis=1, keepdims=True)
-        mean = weights @ (np.arange(used, dtype=np.float32) / np.float32(bins) - np.float32(0.5))
-        return np.asarray(((best + 0.5) / (bins - 1) - 0.5 + mean) / 2, np.float32)
+        mean = weights @ (np.arange(used, dtype=np.float32) / np.float32(bins) - half)
+        return ((best + half) / np.float32(bins - 1) - half + mean) / np.float32(2)
 
     def mapped(self, corners: F32, factor: float) -> Box:
         """Return the box in frame pixels (4.4): in crop pixels by float32, moved into the frame by float64."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -19,6 +20,7 @@ from fartrack_fakes import (
 )
 from golden_files import golden
 from reference_loop import SlowLoop
+from reference_memory import BoundedHistory, published_slots
 
 from edgetrack import _core
 
@@ -113,6 +115,42 @@ def test_recorded_outputs_give_the_recorded_run(name: str) -> None:
         assert tracker.slots == recorded["forced_template_index"][n - 1].tolist()
         if spec["templates"]["prune"]:
             np.testing.assert_array_equal(tracker.mask, recorded["forced_mask25"][n - 1])
+
+
+class Numbered(FakeNetworks):
+    """Networks that write a template's index into its tokens, and note which templates they are shown."""
+
+    embedded = 0
+    shown: list[int]
+
+    def embed(self, image: np.ndarray) -> np.ndarray:
+        self.embedded += 1
+        return np.full((6, 3), self.embedded - 1, np.float32)
+
+    def look(self, search: np.ndarray, old: np.ndarray, newest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert np.ptp(old, axis=(1, 2)).max() == np.ptp(newest) == 0
+        self.shown = [*(int(k) for k in old[:, 0, 0]), int(newest[0, 0])]
+        return super().look(search, old, newest)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_past_the_bound_slots_show_what_the_slow_history_keeps(flavour: str) -> None:
+    capacity = 20
+    bytes_each = (6 - FLAVOURS[flavour]["templates"]["prune"]) * 3 * 4
+    spec = copy.deepcopy(FLAVOURS[flavour])
+    spec["memory"]["limit_mib"] = capacity * bytes_each / 2**20
+    networks = Numbered(spec)
+    tracker, history = tracker_for(spec, networks), BoundedHistory[int](capacity)
+    tracker.init(textured_frame(0), START)
+    frames = [textured_frame(n) for n in range(8)]
+    for n in range(1, 400):
+        promised = tracker.slots
+        tracker.update(frames[n % 8])
+        wanted = published_slots(n - 1, spec["templates"]["early"])
+        assert networks.shown == promised == [history.get(k) if k < n - 1 else k for k in wanted]
+        history.put(n - 1)
+        assert tracker.memory["stride"] == history.stride
+    assert tracker.memory["stride"] == 16
 
 
 def test_a_second_init_starts_afresh() -> None:

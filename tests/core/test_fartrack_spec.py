@@ -71,9 +71,7 @@ def test_wrong_specs_are_refused(change: dict[str, Any], message: str) -> None:
         _core.FarTracker(spec_with(**change), **graphs)
 
 
-@pytest.mark.parametrize(
-    "path", ["family", "mean", "template", "search.size", "decode.bins", "score.calibration"]
-)
+@pytest.mark.parametrize("path", ["family", "mean", "template", "search.size", "decode.bins", "score.calibration"])
 def test_missing_entries_are_named(path: str) -> None:
     spec = spec_with()
     *sections, key = path.split(".")
@@ -108,9 +106,7 @@ def test_graphs_that_do_not_fit_the_spec_are_refused(change: dict[str, Any], mes
 def test_missing_buffers_are_named() -> None:
     spec, plain = spec_with(), FLAVOURS["frame"]
     graphs = engine_graphs(spec, FakeNetworks(spec))
-    with pytest.raises(
-        ArtifactError, match=r"no input 'search' \(it has: image\); export the artifact again"
-    ):
+    with pytest.raises(ArtifactError, match=r"no input 'search' \(it has: image\); export the artifact again"):
         _core.FarTracker(spec, **{**graphs, "search": graphs["template"]})
     graphs["first"] = engine_graphs(plain, FakeNetworks(plain))["first"]
     with pytest.raises(ArtifactError, match=r"no output 'score' \(it has: logits\)"):

@@ -27,11 +27,7 @@ def test_states_follow_the_thresholds_and_lost_keeps_the_last_box() -> None:
         networks.logits = flat_logits(spread)
         before = tracker.box
         ok, box = tracker.update(textured_frame(n))
-        assert (
-            tracker.score
-            == tracker.raw_score
-            == pytest.approx(_core.bin_mass(tracker.logits, 40, 2), abs=1e-6)
-        )
+        assert tracker.score == tracker.raw_score == pytest.approx(_core.bin_mass(tracker.logits, 40, 2), abs=1e-6)
         assert box == tracker.box
         assert ok == (tracker.state != _core.State.LOST)
         assert box == (tracker.raw_box if ok else before)
@@ -48,9 +44,7 @@ def test_calibration_is_a_logistic_curve(slope: float, intercept: float, spread:
     tracker, networks = started(spec)
     networks.logits = flat_logits(spread)
     tracker.update(textured_frame(1))
-    assert tracker.score == pytest.approx(
-        1 / (1 + math.exp(-(slope * tracker.raw_score + intercept))), rel=1e-12
-    )
+    assert tracker.score == pytest.approx(1 / (1 + math.exp(-(slope * tracker.raw_score + intercept))), rel=1e-12)
 
 
 def test_init_reports_a_sure_box() -> None:

@@ -68,9 +68,7 @@ def test_100000_updates_are_flat_after_the_bound() -> None:
 
 
 def test_the_default_bound_holds_for_published_sizes() -> None:
-    spec = spec_with(
-        template__tokens=49, template__channels=192, templates__prune=12, memory__limit_mib=60
-    )
+    spec = spec_with(template__tokens=49, template__channels=192, templates__prune=12, memory__limit_mib=60)
     before = resident_bytes()
     tracker = stub_tracker(spec)
     follow(tracker, 50)

@@ -41,6 +41,12 @@ def test_slots_do_not_overflow() -> None:
     assert list(_core.template_slots(n, "shift")) == [0, 3 * n // 10, 51 * n // 100, 657 * n // 1000, n]
 
 
+@pytest.mark.parametrize(("n", "early"), [(-1, "shift"), (3, "late")])
+def test_unknown_slots_are_refused(n: int, early: str) -> None:
+    with pytest.raises(InputError):
+        _core.template_slots(n, early)
+
+
 def memory_of(capacity: int, rows: int = 1, channels: int = 1) -> _core.TemplateMemory:
     return _core.TemplateMemory(rows, channels, capacity * rows * channels * 4)
 

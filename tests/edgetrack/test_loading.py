@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 
 import pytest
+import tiny_artifact
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import edgetrack
 from edgetrack.artifact import MANIFEST_NAME, read_artifact
@@ -78,6 +82,15 @@ def test_history_bound(artifact):
             edgetrack.load(artifact, history_mib=bad)
 
 
+def test_history_beyond_the_machine(artifact, monkeypatch):
+    def refuse(*_arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("edgetrack.runtime.fartrack.FarTracker", refuse)
+    with pytest.raises(ArtifactError, match=r"history of 1 MiB does not fit.*history_mib"):
+        edgetrack.load(artifact)
+
+
 def test_an_artifact_that_was_read_can_be_loaded(artifact, frames):
     with load_artifact(read_artifact(artifact)) as tracker:
         assert len(boxes_of(tracker, frames)) == len(frames) - 1
@@ -111,3 +124,35 @@ def test_loading_is_quick(artifact):
     began = time.perf_counter()
     edgetrack.load(artifact).close()
     assert time.perf_counter() - began < 0.5
+
+
+def _leaves(section: dict, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for key, value in section.items():
+        found.append((*path, key))
+        if isinstance(value, dict):
+            found += _leaves(value, (*path, key))
+    return found
+
+
+SPEC = tiny_artifact.tracker_spec()
+NUMBERS = st.integers(-5, 5000) | st.floats(-5000, 5000) | st.sampled_from([0, -1, 1e6, 2**31])
+OTHERS = st.none() | st.booleans() | st.text(max_size=5) | st.lists(NUMBERS, max_size=3)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(path=st.sampled_from(_leaves(SPEC)), value=NUMBERS | OTHERS)
+def test_a_mutated_tracker_section_loads_or_is_an_artifact_error(artifact, frames, path, value):
+    section = spec = copy.deepcopy(SPEC)
+    for key in path[:-1]:
+        section = section[key]
+    section[path[-1]] = value
+    manifest = json.loads((artifact / MANIFEST_NAME).read_text())
+    (artifact / MANIFEST_NAME).write_text(json.dumps(manifest | {"tracker": spec}))
+    try:
+        tracker = edgetrack.load(artifact, threads=1)
+    except ArtifactError as error:
+        assert "\n" not in str(error)  # noqa: PT017 (loading is right as well)
+        return
+    with tracker:
+        assert len(boxes_of(tracker, frames[:3])) == 2

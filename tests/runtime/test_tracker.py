@@ -218,7 +218,7 @@ def test_unknown_family(graphs, engine):
         build_tracker({"family": "kalman"}, graphs, engine)
     with pytest.raises(ArtifactError, match="names no family"):
         build_tracker({}, graphs, engine)
-    assert list(FAMILIES) == ["fartrack"]
+    assert "fartrack" in FAMILIES
 
 
 def test_missing_graph(graphs, engine):

@@ -14,7 +14,8 @@ namespace edgetrack {
 // Turns uint8 RGB values into network input: (v / 255 - mean) / std in float32, by table (exact).
 class Normalizer {
  public:
-  // mean, std: per RGB channel, of values in 0..1. Throws ArtifactError unless all are finite and std positive.
+  // mean, std: per RGB channel, of values in 0..1. Throws ArtifactError unless all are finite and std
+  // positive.
   Normalizer(const std::array<float, 3>& mean, const std::array<float, 3>& std);
 
   // The 256 values of a channel (0 red, 1 green, 2 blue).
@@ -28,15 +29,16 @@ class Normalizer {
 struct CropInfo {
   CropWindow window;         // the source pixels, before padding
   double resize_factor = 0;  // output pixels per source pixel: size / window.side
-  bool constant = false;     // every output pixel has one colour: nothing to see (a black frame, or all padding)
+  bool constant = false;  // every output pixel has one colour: nothing to see (a black frame, or all padding)
 };
 
 // Cuts a square around a box and resizes it to size x size pixels.
 //
-// The pixels are those of the published pipeline: pad with zeros (at the right and bottom border one column and row
-// more than needed), then OpenCV's 8-bit INTER_LINEAR, byte for byte. nv12 is converted as cv2.cvtColor does before.
-// Only source pixels that the result depends on are read, so the work depends on `size` alone, never on the frame.
-// All scratch memory is allocated in the constructor. One object serves one thread at a time.
+// The pixels are those of the published pipeline: pad with zeros (at the right and bottom border one column
+// and row more than needed), then OpenCV's 8-bit INTER_LINEAR, byte for byte. nv12 is converted as
+// cv2.cvtColor does before. Only source pixels that the result depends on are read, so the work depends on
+// `size` alone, never on the frame. All scratch memory is allocated in the constructor. One object serves one
+// thread at a time.
 class Cropper {
  public:
   // size: side of the output in pixels, 1..4096; throws ArtifactError otherwise.
@@ -47,11 +49,13 @@ class Cropper {
 
   int size() const { return size_; }
 
-  // Writes the uint8 RGB crop, (size, size, 3) contiguous. Throws InputError as check(view) and crop_window do.
+  // Writes the uint8 RGB crop, (size, size, 3) contiguous. Throws InputError as check(view) and crop_window
+  // do.
   CropInfo crop(const ImageView& view, const Box& box, double factor, std::uint8_t* rgb);
 
   // Writes the normalised crop, float32 RGB planes (3, size, size) contiguous: the engine's input buffer.
-  CropInfo crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer, float* planes);
+  CropInfo crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer,
+                float* planes);
 
  private:
   struct Scratch;

@@ -10,7 +10,7 @@ struct BinDecode {
   std::array<float, 4> corners{};      // normalised to the search crop: 0..1 spans it
   std::array<int, 4> argmax{};         // winning class, special classes included
   std::array<float, 4> probability{};  // its softmax probability over all classes
-  bool finite = true;                  // false: a logit is NaN or infinite, and all of the above is meaningless
+  bool finite = true;  // false: a logit is NaN or infinite, and all of the above is meaningless
 };
 
 // How coordinate bins are laid out.
@@ -24,9 +24,9 @@ struct BinLayout {
 // Throws ArtifactError unless bins >= 2, range >= 1, classes >= bins * range, and none is absurdly large.
 void check(const BinLayout& layout);
 
-// Decodes logits (4, classes), contiguous float32, as the published trackers do (argmax over all classes with the scale
-// bins - 1, expectation over the first bins * range classes with the scale bins; ties: the lowest class).
-// The arithmetic is float32, sums are carried in float64.
+// Decodes logits (4, classes), contiguous float32, as the published trackers do (argmax over all classes with
+// the scale bins - 1, expectation over the first bins * range classes with the scale bins; ties: the lowest
+// class). The arithmetic is float32, sums are carried in float64.
 BinDecode decode_bins(const float* logits, const BinLayout& layout);
 
 // A confidence in [0, 1] that needs no score head.
@@ -35,13 +35,14 @@ struct BinMass {
   bool finite = true;  // false: a logit is NaN or infinite (value is 0)
 };
 
-// Returns how concentrated the four distributions are: per coordinate the softmax mass (over the first `used` classes)
-// within `radius` bins of the largest one, then the geometric mean. logits: (4, classes), contiguous.
+// Returns how concentrated the four distributions are: per coordinate the softmax mass (over the first `used`
+// classes) within `radius` bins of the largest one, then the geometric mean. logits: (4, classes),
+// contiguous.
 BinMass bin_mass(const float* logits, int classes, int used, int radius);
 
-// Chooses the tokens that stay when the `prune` lowest scores go; equal scores go lowest index first (a stable sort),
-// NaN counts as the highest. Writes count - prune indices in ascending order to `kept`, which must have the room.
-// Throws InputError unless 0 <= prune <= count.
+// Chooses the tokens that stay when the `prune` lowest scores go; equal scores go lowest index first (a
+// stable sort), NaN counts as the highest. Writes count - prune indices in ascending order to `kept`, which
+// must have the room. Throws InputError unless 0 <= prune <= count.
 void keep_rows(const float* score, int count, int prune, int* kept);
 
 }  // namespace edgetrack

@@ -1,11 +1,13 @@
-// The errors the core throws on purpose. Bindings map each one to its namesake in Python's `edgetrack.errors`.
+// The errors the core throws on purpose. Bindings map each one to its namesake in Python's
+// `edgetrack.errors`.
 #pragma once
 
 #include <stdexcept>
 
 namespace edgetrack {
 
-// Base of all errors thrown on purpose. The message says what was wrong, the value, and the remedy, in one line.
+// Base of all errors thrown on purpose. The message says what was wrong, the value, and the remedy, in one
+// line.
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;

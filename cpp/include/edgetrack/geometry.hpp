@@ -23,19 +23,19 @@ struct CropWindow {
 // The largest |x1|, |y1| and side of a window: x1 + side cannot overflow.
 inline constexpr int max_window_coordinate = 1'000'000'000;
 
-// Returns the square around `box` whose side is ceil(sqrt(w h) factor), centred with rounding half to even, in float64
-// (as FARTrack and the trackers before it sample a target). Throws InputError when the box is not finite, its size
-// is not positive, or the window is smaller than a pixel or beyond max_window_coordinate.
+// Returns the square around `box` whose side is ceil(sqrt(w h) factor), centred with rounding half to even,
+// in float64 (as FARTrack and the trackers before it sample a target). Throws InputError when the box is not
+// finite, its size is not positive, or the window is smaller than a pixel or beyond max_window_coordinate.
 CropWindow crop_window(const Box& box, double factor);
 
 // Maps normalised corners (x1, y1, x2, y2; 0..1 spans the search crop) to a box in frame pixels.
-// state: the box the search crop was centred on; resize_factor: crop pixels per frame pixel; search_size: side of the
-// crop in its own pixels. Corners are combined and scaled in float32, moved in float64, as published.
-// Inverted corners give a negative size, which clip_box turns into `margin`.
+// state: the box the search crop was centred on; resize_factor: crop pixels per frame pixel; search_size:
+// side of the crop in its own pixels. Corners are combined and scaled in float32, moved in float64, as
+// published. Inverted corners give a negative size, which clip_box turns into `margin`.
 Box map_box(const std::array<float, 4>& corners, const Box& state, double resize_factor, int search_size);
 
-// Keeps a box at least `margin` pixels wide and high and at least `margin` pixels inside the frame, in the order of
-// operations of the published trackers.
+// Keeps a box at least `margin` pixels wide and high and at least `margin` pixels inside the frame, in the
+// order of operations of the published trackers.
 Box clip_box(const Box& box, int height, int width, double margin);
 
 // Throws InputError unless the box is finite, has a positive size and shares some area with the frame.

@@ -1,0 +1,196 @@
+"""Measures everything and writes RESULTS.md: `python -m edgetrack.benchmarks.results`.
+
+Every part runs in a process of its own and leaves one JSON file in `results/`; a part whose file was measured under
+the same configuration is not measured again. The page is made from these files alone. Takes about ten minutes; run it
+on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import edgetrack
+from edgetrack import errors, export
+from edgetrack.artifact import MANIFEST_NAME, read_artifact, sha256_of
+from edgetrack.benchmarks import bench, growth, outside, profile, startup
+from edgetrack.benchmarks.device import describe_machine
+from edgetrack.benchmarks.files import read_document, write_document
+from edgetrack.benchmarks.results_page import render
+from edgetrack.cli import console
+from edgetrack.video.boxes import write_text
+
+__all__ = ["ENGINES", "SCHEMA", "VARIANTS", "Part", "main", "parts"]
+
+SCHEMA = "edgetrack-result/1"
+VARIANTS = ("fartrack-pico", "fartrack-nano", "fartrack-tiny")
+ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+_HERE = Path(__file__).parent
+_BENCH_UPDATES = 320
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process and the file it leaves.
+
+    Attributes:
+        name: of the file.
+        schema: of the document that the process writes.
+        module: whose function `main` is run.
+        words: its command line, without `--output`.
+        artifacts: what it measures.
+    """
+
+    name: str
+    schema: str
+    module: str
+    words: tuple[str, ...]
+    artifacts: tuple[Path, ...] = ()
+
+    def configuration(self) -> dict[str, Any]:
+        """Return what has to be the same for a stored result to stand."""
+        from edgetrack import _core
+
+        machine = describe_machine()
+        return {
+            "words": [word if not Path(word).is_absolute() else Path(word).name for word in self.words],
+            "edgetrack": edgetrack.__version__,
+            "core_sha256": sha256_of(Path(_core.__file__)),
+            "packages": {name: _version(name) for name in ("numpy", "onnxruntime", "openvino", "torch")},
+            "machine": {key: machine[key] for key in ("system", "cpu", "cores", "simd", "python")},
+            "artifacts": {path.name: _checksums(path) for path in self.artifacts},
+        }
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    try:
+        _run(_parser().parse_args(sys.argv[1:] if words is None else list(words)))
+    except errors.EdgetrackError as error:
+        console.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.error("interrupted; the parts that are done are kept")
+        return _INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m edgetrack.benchmarks.results", description=__doc__)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of engines and PyTorch")
+    parser.add_argument("--only", help="measure just the parts whose name begins with this")
+    parser.add_argument("--force", action="store_true", help="measure again what is stored")
+    parser.add_argument("--render", action="store_true", help="measure nothing, write the page from what is stored")
+    parser.add_argument("--wheel", type=Path, help="a built wheel, to report its size")
+    parser.add_argument("--folder", type=Path, default=_HERE, help="where results/ and RESULTS.md are")
+    parser.add_argument("--work", type=Path, default=Path("build/benchmarks"), help="where artifacts are exported to")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    stored = options.folder / "results"
+    if not options.render:
+        stored.mkdir(parents=True, exist_ok=True)
+        options.work.mkdir(parents=True, exist_ok=True)
+        work = options.work.resolve()
+        every = parts(work, options.threads, options.wheel)
+        chosen = [part for part in every if part.name.startswith(options.only or "")]
+        for path in sorted({path for part in chosen for path in part.artifacts}):
+            _export(path, options.threads)
+        for part in chosen:
+            _measure(part, stored / f"{part.name}.json", force=options.force)
+    results = {path.stem: read_document(path, SCHEMA)["document"] for path in sorted(stored.glob("*.json"))}
+    if not results:
+        raise errors.InputError(f"there are no results in {stored}; measure first, without --render")
+    write_text(options.folder / "RESULTS.md", render(results))
+    console.line(f"wrote {options.folder / 'RESULTS.md'} from {len(results)} files in {stored}")
+
+
+def parts(work: Path, threads: int, wheel: Path | None = None) -> Iterator[Part]:
+    """Yield all parts; artifacts are in the folder `work`."""
+    yield Part("outside", outside.SCHEMA, "edgetrack.benchmarks.outside", ())
+    yield Part("growth", growth.SCHEMA, "edgetrack.benchmarks.growth", ())
+    pico = tuple(_artifact(work, VARIANTS[0], target) for target in ENGINES)
+    words = (*map(str, pico), "--threads", str(threads))
+    if wheel is not None:
+        words += ("--wheel", str(wheel.resolve()))
+    yield Part("startup", startup.SCHEMA, "edgetrack.benchmarks.startup", words, pico)
+    for variant in VARIANTS:
+        paths = tuple(_artifact(work, variant, target) for target in ENGINES)
+        words = ("bench", *map(str, paths), "--compare", "--reference", "stand-in")
+        words += ("--threads", str(threads), "--frames", str(_BENCH_UPDATES))
+        yield Part(f"bench-{variant}", bench.SCHEMA, "edgetrack.cli", words, paths)
+    for variant in VARIANTS:
+        for target, engine in ENGINES.items():
+            path = _artifact(work, variant, target)
+            words = (str(path), "--threads", str(threads))
+            yield Part(f"profile-{variant}-{engine}", profile.SCHEMA, "edgetrack.benchmarks.profile", words, (path,))
+
+
+def _artifact(work: Path, variant: str, target: str) -> Path:
+    return work / f"{variant}-{target}-fp32"
+
+
+def _export(path: Path, threads: int) -> None:
+    """Export with stand-in weights, unless that was done with the exporter as it is now."""
+    manifest = path / MANIFEST_NAME
+    newest = max(file.stat().st_mtime for file in Path(export.__path__[0]).rglob("*.py"))
+    if manifest.is_file() and manifest.stat().st_mtime > newest:
+        return
+    variant, target, _ = path.name.rsplit("-", 2)
+    words = ["export", variant, "--weights", "stand-in", "--target", target, "--threads", str(threads)]
+    _process("edgetrack.cli", [*words, "--force", "--json", "--output", str(path)])
+
+
+def _measure(part: Part, stored: Path, *, force: bool) -> None:
+    configuration = part.configuration()
+    if stored.is_file() and not force and read_document(stored, SCHEMA).get("configuration") == configuration:
+        console.line(f"{part.name}: stored")
+        return
+    console.line(f"{part.name}: measuring")
+    with tempfile.TemporaryDirectory(prefix="edgetrack-bench-") as folder:
+        written = Path(folder) / "document.json"
+        _process(part.module, [*part.words, "--json", "--output", str(written)])
+        document = read_document(written, part.schema)
+    write_document(stored, {"schema": SCHEMA, "configuration": configuration, "document": document})
+
+
+def _process(module: str, words: Sequence[str]) -> None:
+    """Run a module's `main` in a process of its own; progress and errors go to this one's stderr.
+
+    Raises:
+        EdgetrackError: it failed; it has said why.
+    """
+    code = f"import sys; from {module} import main; sys.exit(main())"
+    with tempfile.TemporaryDirectory(prefix="edgetrack-bench-") as folder:
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode == _INTERRUPTED:
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise errors.EngineUnavailable(f"{module} {' '.join(words[:2])} failed with code {done.returncode}; see above")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _checksums(path: Path) -> dict[str, str]:
+    artifact = read_artifact(path, verify_checksums=False)
+    return {name: digest for entry in artifact.graphs for name, digest in entry.sha256.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,255 @@
+"""Makes RESULTS.md from stored documents: every number on the page comes out of one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from edgetrack.benchmarks.device import machine_line
+from edgetrack.benchmarks.goals import goals
+
+__all__ = ["render"]
+
+Document = Mapping[str, Any]
+
+_STAGES = ("crop", "run", "decode", "memory", "rest")
+_OPERATORS = 10
+_MEGABYTE = 1e6
+
+_HEAD = """# Results
+
+Made by `python -m edgetrack.benchmarks.results` from the files in `results/`; no number here was written by hand.
+The weights are stand-ins, made up from the parameters' names: they cost what published ones cost, but follow nothing.
+"""
+
+_METHOD = """## How it was measured
+
+- *Whole loop*: `edgetrack bench --compare --reference stand-in`. All contenders of a variant run in one process and
+  take turns of {block} updates over the same decoded frames, each on boxes of its own; the order rotates. The first
+  {settle} of a turn is not counted, because it pays for the change of contender. A clip that ends is started again;
+  `init` is not an update. FPS is frames over the sum of their times. Before that, updates run until the median of eight
+  stands still within 5 %, at most {warmup}.
+- *Ratios* are against the published loop in eager PyTorch, ported as it is, with as many threads. The interval is a
+  paired bootstrap over turns. *Boxes* is the largest difference of x, y, w or h to that loop's box in any frame.
+- *Cold start* and *memory* come from processes of their own. The disk's cache is warm.
+- *Outside the engine call*: an engine that does nothing, one core, frames of noise; whole calls of `update`.
+- *Operators*: the engine's own account, which costs some time itself. The matrix rate is a chain of plain fp32 products
+  ({chain}) on the same engine in the same run, before and after the network.
+"""
+
+
+def render(results: Mapping[str, Document]) -> str:
+    """Return the page.
+
+    Args:
+        results: documents by the name of their part: "outside", "growth", "startup", "bench-<variant>",
+            "profile-<variant>-<engine>"; those that are missing are left out.
+    """
+    benches = [results[name] for name in _names(results, "bench-")]
+    profiles = [results[name] for name in _names(results, "profile-")]
+    sections = [_HEAD, *_machine(results), *_goals(results)]
+    if benches:
+        sections += [*_loops(benches), *_stages(benches), *_beginnings(benches)]
+    sections += [*_outside(results), *_startup(results), *_growth(results)]
+    if profiles:
+        sections += [*_matrix(profiles), *_operators(profiles)]
+    return "\n".join([*sections, *_method(benches, profiles)]).rstrip()
+
+
+def _names(results: Mapping[str, Document], prefix: str) -> list[str]:
+    order = ("pico", "nano", "tiny")
+    names = [name for name in results if name.startswith(prefix)]
+    return sorted(names, key=lambda name: (next((i for i, part in enumerate(order) if part in name), 99), name))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table; a column that starts with ">" is flush right."""
+    heads = [column.removeprefix(">") for column in columns]
+    marks = ["---:" if column.startswith(">") else "---" for column in columns]
+    lines = [heads, marks, *([str(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _machine(results: Mapping[str, Document]) -> Iterator[str]:
+    lines = sorted({machine_line({**item["machine"], "load_1min": 0.0}) for item in results.values()})
+    times = sorted(item["time"] for item in results.values())
+    loads = [item["machine"]["load_1min"] for item in results.values()]
+    yield "\n".join(f"Machine: {line.replace(', load 0.00', '')}.  " for line in lines)
+    yield f"Measured {times[0]} to {times[-1]}; load of the machine before each part {min(loads)} to {max(loads)}.\n"
+
+
+def _goals(results: Mapping[str, Document]) -> Iterator[str]:
+    rows = [(goal.what, goal.wanted, goal.found, "yes" if goal.reached else "**no**") for goal in goals(results)]
+    if rows:
+        yield "## Goals\n"
+        yield _table(("goal", "wanted", "found", "reached"), rows)
+
+
+def _loops(benches: Sequence[Document]) -> Iterator[str]:
+    yield "## Whole loop\n"
+    for document in benches:
+        clip, plan = document["clip"], document["plan"]
+        yield (
+            f"### {document['contenders'][0]['variant']}\n\n{clip['name']}, {clip['width']}x{clip['height']}, "
+            f"{plan['threads']} threads, {document['contenders'][0]['updates']} updates each, ms per update\n"
+        )
+        columns = (
+            "",
+            ">p50",
+            ">p90",
+            ">p95",
+            ">p99",
+            ">max",
+            ">FPS",
+            ">FPS ratio",
+            "95 %",
+            ">median ratio",
+            ">boxes, px",
+        )
+        yield _table(columns, [_loop_row(entry) for entry in document["contenders"]])
+
+
+def _loop_row(entry: Document) -> list[str]:
+    total, versus = entry["total_ms"], entry["versus"]
+    row = [_title(entry), *(f"{total[key]:.1f}" for key in ("p50", "p90", "p95", "p99", "max")), f"{entry['fps']:.1f}"]
+    if versus is None:
+        return [*row, "1", "", "1", ""]
+    ratio, box_px = versus["fps_ratio"], versus["max_box_px"]
+    row += [f"{ratio['value']:.2f}x", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
+    return [*row, f"{versus['median_ratio']['value']:.2f}x", "" if box_px is None else f"{box_px:.2g}"]
+
+
+def _title(entry: Document) -> str:
+    engine = entry["engine"]
+    return f"{engine['engine']} {engine['version'].split('-')[0]}, {entry['precision']}"
+
+
+def _artifacts(benches: Sequence[Document]) -> Iterator[Document]:
+    for document in benches:
+        yield from (entry for entry in document["contenders"] if entry["kind"] == "artifact")
+
+
+def _stages(benches: Sequence[Document]) -> Iterator[str]:
+    yield "## Stages, median ms per update\n"
+    rows = [
+        (
+            entry["name"],
+            *(f"{entry['stages_ms'][stage]['p50']:.3f}" for stage in _STAGES),
+            f"{entry['total_ms']['p50']:.3f}",
+            f"{entry['drift']['change']:+.1%}",
+        )
+        for entry in _artifacts(benches)
+    ]
+    yield _table(("artifact", *(f">{stage}" for stage in _STAGES), ">total", ">drift"), rows)
+    yield "Nothing is copied to or from a device: the engines work in the tracker's own buffers."
+    yield "Drift: the last window's median against the first one's.\n"
+
+
+def _beginnings(benches: Sequence[Document]) -> Iterator[str]:
+    entries = [entry for document in benches for entry in document["contenders"] if entry["cold_start"]]
+    if not entries:
+        return
+    yield "## Cold start and memory\n"
+    steps = ("load_ms", "load_again_ms", "init_ms", "first_update_ms", "to_first_box_ms")
+    sizes = ("interpreter", "engine_import", "load", "peak")
+    rows = [
+        (
+            entry["name"],
+            *(f"{entry['cold_start']['median'][step]:.0f}" for step in steps),
+            *(f"{entry['memory'][size] / _MEGABYTE:.0f}" for size in sizes),
+        )
+        for entry in entries
+    ]
+    columns = ("", ">load, ms", ">load again", ">init", ">first update", ">process start to first box")
+    yield _table((*columns, ">interpreter, MB", ">engine imported", ">loaded", ">peak"), rows)
+
+
+def _outside(results: Mapping[str, Document]) -> Iterator[str]:
+    if "outside" not in results:
+        return
+    yield "## Outside the engine call, ms per update on one core\n"
+    rows = [
+        (
+            f"{row['width']}x{row['height']}",
+            "{:.0f}x{:.0f}".format(*row["target_px"]),
+            *(f"{row['stages_ms'][stage]['p50']:.3f}" for stage in ("crop", "decode", "memory")),
+            *(f"{row['total_ms'][key]:.3f}" for key in ("p50", "p99")),
+        )
+        for row in results["outside"]["rows"]
+    ]
+    yield _table(("frame", "target, px", ">crop", ">decode", ">memory", ">total p50", ">total p99"), rows)
+
+
+def _startup(results: Mapping[str, Document]) -> Iterator[str]:
+    if "startup" not in results:
+        return
+    document = results["startup"]
+    found = document["import"]
+    yield "## Start\n"
+    heavy = ", ".join(found["heavy"]) or "none"
+    yield f"- `import edgetrack`: {found['ms']['p50']:.0f} ms, {found['modules']} modules, heavy ones: {heavy}"
+    for item in document["artifacts"]:
+        median = item["cold_start"]["median"]
+        yield (
+            f"- {item['name']} in a fresh process: loads in {median['load_ms']:.0f} ms with the import of the engine, "
+            f"in {median['load_again_ms']:.0f} ms without"
+        )
+    if document["wheel"] is not None:
+        yield f"- {document['wheel']['name']}: {document['wheel']['bytes'] / _MEGABYTE:.2f} MB"
+    yield ""
+
+
+def _growth(results: Mapping[str, Document]) -> Iterator[str]:
+    if "growth" not in results:
+        return
+    document = results["growth"]
+    bound, end = document["at_bound"], document["end"]
+    yield "## Memory of a long video\n"
+    yield (
+        f"- bound of the template history: {document['limit_bytes'] / _MEGABYTE:.1f} MB; slots are the published ones "
+        f"up to frame {document['exact_frames']}"
+    )
+    if bound is not None:
+        growth = document["growth_after_bound_bytes"] / _MEGABYTE
+        yield f"- resident when the bound is reached, update {bound['update']}: {bound['rss'] / _MEGABYTE:.1f} MB"
+        yield f"- largest growth from there to update {end['update']}: {growth:.2f} MB"
+    yield f"- resident at the end: {end['rss'] / _MEGABYTE:.1f} MB, {end['history'] / _MEGABYTE:.1f} MB of it history\n"
+
+
+def _matrix(profiles: Sequence[Document]) -> Iterator[str]:
+    yield "## Share of the machine's fp32 matrix rate\n"
+    rows = [
+        (
+            document["artifact"],
+            document["engine"]["engine"],
+            f"{document['run_ms']['p50']:.2f}",
+            f"{matrix['gmacs']:.2f}",
+            f"{matrix['network_gflops']:.0f}",
+            f"{matrix['chain_gflops']:.0f}",
+            f"{matrix['network_share']:.0%}",
+            f"{matrix['products_ms']:.2f}",
+            f"{matrix['products_share']:.0%}" if matrix["products_share"] else "",
+        )
+        for document in profiles
+        if (matrix := document["matrix"])["network_gflops"]
+    ]
+    columns = ("artifact", "engine", ">engine calls, ms", ">GMACs", ">GFLOP/s", ">chain, GFLOP/s", ">share")
+    yield _table((*columns, ">in products, ms", ">products' share"), rows)
+
+
+def _operators(profiles: Sequence[Document]) -> Iterator[str]:
+    yield "## Time by operator, ms per frame\n"
+    for document in profiles:
+        engine = document["engine"]
+        yield f"### {document['artifact']}, {engine['engine']} {engine['version'].split('-')[0]}\n"
+        rows = [
+            (row["op"], row["count"], f"{row['ms']:.3f}", f"{row['share']:.1%}", "yes" if row["matrix"] else "")
+            for row in document["operators"][:_OPERATORS]
+        ]
+        yield _table(("operator", ">count", ">ms", ">share", "matrix product"), rows)
+
+
+def _method(benches: Sequence[Document], profiles: Sequence[Document]) -> Iterator[str]:
+    plan = benches[0]["plan"] if benches else {"block": "-", "settle": "-", "warmup": "-"}
+    chain = profiles[0]["matrix"]["chain"] if profiles else "not measured"
+    yield _METHOD.format(block=plan["block"], settle=plan["settle"], warmup=plan["warmup"], chain=chain)

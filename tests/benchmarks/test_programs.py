@@ -1,0 +1,162 @@
+"""The programs beside `edgetrack bench`, with few iterations. No times are judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from edgetrack.benchmarks import growth, outside, startup, stub
+from edgetrack.benchmarks.operators import calls_of_events
+from edgetrack.benchmarks.process import peak_rss_bytes, rss_bytes
+from edgetrack.benchmarks.profile import main as profile
+from edgetrack.benchmarks.profile import table_of_calls
+from edgetrack.cli.console import progress
+from edgetrack.errors import InputError
+
+
+def output(capsys, code: int) -> dict:
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    return json.loads(out)
+
+
+def test_the_stub_has_the_published_spec():
+    pytest.importorskip("torch")
+    from edgetrack.export.models.fartrack import FARTRACK
+
+    assert FARTRACK.tracker_spec("fartrack-pico") == stub.FARTRACK_SPEC
+
+
+def test_the_stub_stays_on_its_target():
+    frames = stub.noise_frames(2, 320, 240)
+    with stub.stub_tracker() as tracker:
+        tracker.init(frames[0], (130.0, 95.0, 60.0, 50.0))
+        for number in range(20):
+            ok, box = tracker.update(frames[number % 2])
+            assert ok
+        x, y, w, h = box
+        assert (x + w / 2, y + h / 2) == pytest.approx((160.0, 120.0), abs=5.0)
+        assert (w, h) == pytest.approx((55.0, 55.0), abs=12.0)
+
+
+def test_outside(capsys, tmp_path):
+    found = output(capsys, outside.main(["--updates", "2", "--json", "--output", str(tmp_path / "o.json")]))
+    assert found == json.loads((tmp_path / "o.json").read_text())
+    assert found["schema"] == "edgetrack-outside/1"
+    assert [(row["width"], row["target"]) for row in found["rows"]] == [
+        (width, target) for width in (640, 1280, 1920, 3840) for target in ("fixed", "scaled")
+    ]
+    for row in found["rows"]:
+        assert row["total_ms"]["count"] == 2
+        assert row["stages_ms"]["run"]["p50"] < row["total_ms"]["p50"]
+
+
+def test_outside_gives_the_cores_back():
+    import os
+
+    before = os.sched_getaffinity(0)
+    outside.measure_outside(1, [(640, 480)])
+    assert os.sched_getaffinity(0) == before
+
+
+def test_outside_table(capsys, monkeypatch):
+    monkeypatch.setattr(outside, "_SIZES", ((640, 480),))
+    assert outside.main(["--updates", "1"]) == 0
+    assert "640x480" in capsys.readouterr().out
+
+
+def test_growth_reaches_its_bound():
+    with progress(None, "grow") as bar:
+        found = growth.measure_growth(400, bar, limit_mib=2)
+    assert found["limit_bytes"] == 2 << 20
+    assert found["at_bound"]["stride"] > 1
+    assert found["at_bound"]["update"] > found["exact_frames"]
+    assert found["end"]["update"] == 400
+    assert found["growth_after_bound_bytes"] >= 0
+
+
+def test_growth_says_when_the_bound_is_not_reached(capsys):
+    assert growth.main(["--updates", "20"]) == 0
+    out = capsys.readouterr().out
+    assert "bound of the history: 62.9 MB" in out
+    assert "not reached in 20 updates" in out
+
+
+def test_startup(capsys, artifact):
+    pytest.importorskip("cv2")
+    found = output(capsys, startup.main([str(artifact), "--repeats", "1", "--json"]))
+    assert not set(found["import"]["heavy"]) & {"torch", "onnx", "cv2"}
+    assert found["import"]["modules"] >= 1
+    (item,) = found["artifacts"]
+    assert item["cold_start"]["median"]["load_ms"] > 0
+    assert found["wheel"] is None
+
+
+def test_startup_needs_the_wheel_it_is_given(tmp_path):
+    with pytest.raises(InputError, match=r"x\.whl does not exist"):
+        startup.measure_startup([], repeats=1, wheel=tmp_path / "x.whl")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_profile(capsys, artifact, engine):
+    pytest.importorskip(engine)
+    pytest.importorskip("cv2")
+    found = output(capsys, profile([str(artifact), "--engine", engine, "--threads", "1", "--updates", "70", "--json"]))
+    assert found["engine"]["engine"] == engine
+    assert found["operators"]
+    assert any(row["matrix"] for row in found["operators"])
+    assert sum(row["share"] for row in found["operators"]) == pytest.approx(1)
+    assert found["matrix"]["chain_gflops"] > 0
+    assert found["matrix"]["network_share"] is None  # the tiny artifact is in no table of variants
+
+
+def test_programs_have_exit_codes(artifact, capsys):
+    assert profile([str(artifact / "nowhere")]) == 5
+    assert "does not exist" in capsys.readouterr().err
+    done = subprocess.run(
+        [sys.executable, "-m", "edgetrack.benchmarks.outside", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=artifact,
+    )
+    assert "--updates" in done.stdout
+
+
+def event(name: str, ts: int, dur: int, cat: str = "Node", op: str = "MatMul") -> dict:
+    return {"cat": cat, "name": name, "ts": ts, "dur": dur, "args": {"op_name": op}}
+
+
+def test_calls_of_a_trace():
+    trace = [
+        event("model_loading", 0, 9, "Session"),
+        event("a_kernel_time", 11, 4000),
+        event("b_fence_before", 12, 9),
+        event("b_kernel_time", 13, 1000, op="Add"),
+        event("model_run", 10, 5, "Session"),
+        event("model_run", 20, 5, "Session"),
+        event("a_kernel_time", 21, 3000),
+        event("c_kernel_time", 22, 3000),
+    ]
+    assert calls_of_events(trace) == [{"MatMul": (1, 4.0), "Add": (1, 1.0)}, {"MatMul": (2, 6.0)}]
+
+
+def test_a_frame_is_every_graph_once():
+    search = [{"MatMul": (3, 6.0), "Add": (1, 1.0)}, {"MatMul": (3, 8.0)}, {"MatMul": (3, 7.0), "Add": (1, 2.0)}]
+    rows = table_of_calls({"search.onnx": search, "template.onnx": [{"MatMul": (1, 1.0)}]})
+    assert rows == [
+        {"op": "MatMul", "count": 4, "ms": 8.0, "share": 8 / 9, "matrix": True},
+        {"op": "Add", "count": 1, "ms": 1.0, "share": 1 / 9, "matrix": False},
+    ]
+
+
+def test_memory_of_this_process():
+    before = rss_bytes()
+    block = np.ones(32 << 20, np.uint8)
+    assert rss_bytes() - before > 24 << 20
+    del block
+    assert peak_rss_bytes() >= before + (24 << 20)

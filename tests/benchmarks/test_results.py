@@ -1,0 +1,204 @@
+"""RESULTS.md from stored documents, and when a stored document stands."""
+
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from edgetrack.benchmarks import results
+from edgetrack.benchmarks.files import read_document, write_document
+from edgetrack.benchmarks.goals import goals
+from edgetrack.benchmarks.results import VARIANTS, Part, parts
+from edgetrack.benchmarks.results_page import render
+from edgetrack.benchmarks.stats import Summary
+from edgetrack.errors import InputError
+
+MACHINE = {"system": "Linux", "cpu": "CPU", "cores": 2, "simd": ["avx2"], "ram_bytes": 2**34, "governor": None}
+COMMON = {"edgetrack": "0.1.0", "time": "2026-01-01T00:00:00Z", "machine": MACHINE | {"load_1min": 0.1, "python": "3"}}
+
+
+def summary(ms: float) -> dict:
+    return asdict(Summary(10, ms, ms, ms, ms, ms, ms))
+
+
+def contender(name: str, kind: str, ms: float, ratio: float | None) -> dict:
+    interval = None if ratio is None else {"value": ratio, "low": ratio - 0.1, "high": ratio + 0.1}
+    cold = dict.fromkeys(("load_ms", "load_again_ms", "init_ms", "first_update_ms", "to_first_box_ms"), 3.0)
+    memory = dict.fromkeys(("interpreter", "engine_import", "load", "end", "peak"), 10_000_000)
+    return {
+        "name": name,
+        "kind": kind,
+        "variant": "fartrack-pico",
+        "precision": "fp32",
+        "engine": {"engine": name, "version": "1.2.3-x", "device": "cpu", "threads": 2},
+        "updates": 10,
+        "fps": 1e3 / ms,
+        "total_ms": summary(ms),
+        "stages_ms": {stage: summary(ms / 8) for stage in ("crop", "run", "decode", "memory", "rest")},
+        "drift": {"change": 0.01},
+        "cold_start": {"median": cold},
+        "memory": memory,
+        "versus": interval
+        and {"base": "pytorch", "fps_ratio": interval, "median_ratio": interval, "max_box_px": 0.0125},
+    }
+
+
+def documents() -> dict[str, dict]:
+    bench = COMMON | {
+        "clip": {"name": "car.mp4", "width": 768, "height": 432},
+        "plan": {"threads": 2, "block": 16, "settle": 1, "warmup": 64},
+        "contenders": [
+            contender("pytorch", "reference", 64.0, None),
+            contender("onnxruntime", "artifact", 20.0, 3.2),
+            contender("openvino", "artifact", 25.0, 2.56),
+        ],
+    }
+    rows = [
+        {
+            "width": width,
+            "height": width // 2,
+            "target": target,
+            "target_px": [96, 72],
+            "total_ms": summary(0.4),
+            "stages_ms": {stage: summary(0.1) for stage in ("crop", "run", "decode", "memory")},
+        }
+        for width in (640, 1920)
+        for target in ("fixed", "scaled")
+    ]
+    cold = {"median": {"load_ms": 321.0, "load_again_ms": 45.0, "to_first_box_ms": 500.0}}
+    start = COMMON | {
+        "import": {"ms": summary(20.0), "modules": 9, "heavy": []},
+        "wheel": {"name": "edgetrack.whl", "bytes": 1_234_567},
+        "artifacts": [{"name": "pico-onnx", "engine": "onnxruntime", "cold_start": cold}],
+    }
+    grown = COMMON | {
+        "updates": 100_000,
+        "limit_bytes": 62_900_000,
+        "exact_frames": 3161,
+        "at_bound": {"update": 3250, "rss": 101_000_000, "history": 1, "stride": 2},
+        "end": {"update": 100_000, "rss": 101_500_000, "history": 62_900_000, "stride": 64},
+        "growth_after_bound_bytes": 500_000,
+    }
+    profile = COMMON | {
+        "artifact": "pico-onnx",
+        "engine": {"engine": "onnxruntime", "version": "1.2.3"},
+        "run_ms": summary(20.0),
+        "operators": [{"op": "MatMul", "count": 3, "ms": 15.0, "share": 0.75, "matrix": True}],
+        "matrix": {"chain": "397 rows", "chain_gflops": 140.0, "gmacs": 1.223, "network_gflops": 122.3}
+        | {"network_share": 0.874, "products_ms": 15.0, "products_gflops": 163.0, "products_share": 1.16},
+    }
+    return {
+        "bench-fartrack-pico": bench,
+        "outside": COMMON | {"rows": rows},
+        "startup": start,
+        "growth": grown,
+        "profile-fartrack-pico-onnxruntime": profile,
+    }
+
+
+def test_the_page_shows_what_is_stored():
+    page = render(documents())
+    for part in ("3.20x", "3.10 to 3.30", "0.013", "0.400", "321 ms", "1.23 MB", "101.0 MB", "| MatMul | 3 | 15.000"):
+        assert part in page
+    assert "**no**" not in page
+    assert "turns of 16 updates" in re.sub(r"\s+", " ", page)
+    tables = [line for line in page.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in tables)
+
+
+def test_the_page_leaves_out_what_is_missing():
+    every = documents()
+    for name in every:
+        page = render({name: every[name]})
+        assert page.startswith("# Results")
+        assert "None" not in page
+
+
+def test_goals_that_are_reached():
+    found = goals(documents())
+    assert len(found) == 9
+    assert all(goal.reached for goal in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda d: d["bench-fartrack-pico"]["contenders"][2]["versus"].update(max_box_px=0.06), "boxes of 2"),
+        (lambda d: d["bench-fartrack-pico"]["contenders"][1]["versus"]["fps_ratio"].update(value=2.9), "fartrack-pico"),
+        (lambda d: d["outside"]["rows"][3]["total_ms"].update(p50=0.51), "outside"),
+        (lambda d: d["outside"]["rows"][0]["total_ms"].update(p50=0.2), "the same"),
+        (lambda d: d["startup"]["import"].update(heavy=["torch"]), "`import"),
+        (lambda d: d["startup"]["artifacts"][0]["cold_start"]["median"].update(load_ms=501), "pico-onnx"),
+        (lambda d: d["startup"]["wheel"].update(bytes=2_000_001), "the wheel"),
+        (lambda d: d["growth"].update(growth_after_bound_bytes=2_000_001), "resident"),
+        (lambda d: d["growth"].update(limit_bytes=64_000_001), "bound"),
+    ],
+)
+def test_goals_that_are_missed(change, what):
+    changed = deepcopy(documents())
+    change(changed)
+    (missed,) = [goal for goal in goals(changed) if not goal.reached]
+    assert missed.what.startswith(what)
+    assert "**no**" in render(changed)
+
+
+def test_all_parts():
+    found = list(parts(Path("/work"), 2, Path("/x.whl")))
+    names = [part.name for part in found]
+    assert len(names) == len(set(names)) == 3 + 3 + 6
+    for variant in VARIANTS:
+        assert f"bench-{variant}" in names
+        assert {f"profile-{variant}-onnxruntime", f"profile-{variant}-openvino"} <= set(names)
+    bench = next(part for part in found if part.name == "bench-fartrack-tiny")
+    assert bench.artifacts == (Path("/work/fartrack-tiny-onnx-fp32"), Path("/work/fartrack-tiny-openvino-fp32"))
+    assert bench.words[-6:] == ("--reference", "stand-in", "--threads", "2", "--frames", "320")
+
+
+def test_a_stored_part_stands_until_the_configuration_changes(tmp_path, monkeypatch):
+    runs = []
+
+    def process(module, words):
+        runs.append(module)
+        write_document(Path(words[-1]), {"schema": "s/1", "number": len(runs)})
+
+    monkeypatch.setattr(results, "_process", process)
+    part, stored = Part("x", "s/1", "module", ("--threads", "2")), tmp_path / "x.json"
+    results._measure(part, stored, force=False)
+    results._measure(part, stored, force=False)
+    assert runs == ["module"]
+    assert read_document(stored, results.SCHEMA)["document"]["number"] == 1
+    results._measure(Part("x", "s/1", "module", ("--threads", "3")), stored, force=False)
+    assert len(runs) == 2
+    results._measure(Part("x", "s/1", "module", ("--threads", "3")), stored, force=True)
+    assert len(runs) == 3
+
+
+def test_render_alone(tmp_path, capsys):
+    for name, document in documents().items():
+        (tmp_path / "results").mkdir(exist_ok=True)
+        write_document(tmp_path / "results" / f"{name}.json", {"schema": results.SCHEMA, "document": document})
+    assert results.main(["--render", "--folder", str(tmp_path)]) == 0
+    assert (tmp_path / "RESULTS.md").read_text().strip() == render(documents())
+    assert "from 5 files" in capsys.readouterr().out
+
+
+def test_render_without_results_is_5(tmp_path, capsys):
+    assert results.main(["--render", "--folder", str(tmp_path)]) == 5
+    assert "there are no results" in capsys.readouterr().err
+
+
+def test_documents_on_disk(tmp_path):
+    path = tmp_path / "x.json"
+    document = {"schema": "s/1", "numbers": [1, 2.5, -3e-05], "words": ["a", "b"], "one": [7], "none": []}
+    write_document(path, document)
+    assert read_document(path, "s/1") == document == json.loads(path.read_text())
+    assert '"numbers": [1, 2.5, -3e-05]' in path.read_text()
+    with pytest.raises(InputError, match="not a document of schema s/2"):
+        read_document(path, "s/2")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_document(tmp_path / "y.json", "s/1")
