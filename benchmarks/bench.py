@@ -16,6 +16,7 @@ from edgetrack.benchmarks.device import describe_machine, now
 from edgetrack.benchmarks.frames import Footage
 from edgetrack.benchmarks.fresh import cold_start, peak_memory
 from edgetrack.benchmarks.loop import Plan, Series, measure
+from edgetrack.benchmarks.others import OtherLoad
 from edgetrack.benchmarks.stats import drift, fps, ratio_of_medians, ratio_of_rates, summarize
 from edgetrack.cli.console import Progress
 
@@ -48,10 +49,11 @@ def run_bench(
     Raises:
         EdgetrackError: a contender cannot be opened or run.
     """
-    apart = [_fresh(spec, footage, progress) if fresh else {"cold_start": None, "memory": None} for spec in specs]
     machine = describe_machine()
+    apart = [_fresh(spec, footage, progress) if fresh else {"cold_start": None, "memory": None} for spec in specs]
     groups = [list(specs)] if compare else [[spec] for spec in specs]
-    found = [pair for group in groups for pair in _measure_group(group, footage, plan, progress)]
+    with OtherLoad() as others:
+        found = [pair for group in groups for pair in _measure_group(group, footage, plan, progress)]
     contenders = [_contender(spec, facts, series, plan) for spec, (facts, series) in zip(specs, found, strict=True)]
     for index, entry in enumerate(contenders):
         entry.update(apart[index], versus=None)
@@ -64,6 +66,7 @@ def run_bench(
         "edgetrack": edgetrack.__version__,
         "time": now(),
         "machine": machine,
+        "others_share": others.share,
         "clip": {
             "name": footage.name,
             "frames": len(footage.frames),

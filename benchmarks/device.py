@@ -29,8 +29,8 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def machine_line(described: dict[str, Any]) -> str:
-    """Return `describe_machine`'s findings as one line."""
+def machine_line(described: dict[str, Any], *, load: bool = True) -> str:
+    """Return `describe_machine`'s findings as one line, with or without how busy it was."""
     ram = described["ram_bytes"]
     parts = [
         described["cpu"],
@@ -38,7 +38,7 @@ def machine_line(described: dict[str, Any]) -> str:
         f"{ram / 2**30:.1f} GiB memory" if ram else "memory unknown",
         " ".join(described["simd"]) or "no vector instructions known",
         f"governor {described['governor'] or 'not readable'}",
-        f"load {described['load_1min']:.2f}",
+        *([f"load {described['load_1min']:.2f}"] if load else []),
         described["system"],
         f"Python {described['python']}",
     ]

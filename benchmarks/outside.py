@@ -10,13 +10,15 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import edgetrack
 from edgetrack.benchmarks.device import describe_machine, machine_line, now
 from edgetrack.benchmarks.frames import Box, Frame
+from edgetrack.benchmarks.loop import turns
+from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stats import summarize
 from edgetrack.benchmarks.stub import noise_frames, stub_tracker
@@ -31,7 +33,8 @@ _SIZES = ((640, 480), (1280, 720), (1920, 1080), (3840, 2160))
 _TARGET_PX = (96.0, 72.0)
 _TARGET_SHARE = 0.15
 _FRAMES = 8
-_WARMUP = 50
+_BLOCK = 25
+_SETTLE = 5
 _DEFAULT_UPDATES = 500
 _STAGES = ("crop", "run", "decode", "memory")
 
@@ -44,11 +47,13 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    return measure_outside(max(1, options.updates))
+    return measure_outside(max(1, options.updates), _SIZES)
 
 
-def measure_outside(updates: int, sizes: Sequence[tuple[int, int]] = _SIZES) -> dict[str, Any]:
+def measure_outside(updates: int, sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """Time updates on frames of several sizes, with a target of fixed size and one that grows with the frame.
+
+    The sizes take turns of 25 updates, after 5 that do not count, so that a slow moment of the machine hits all.
 
     Args:
         updates: per size and target.
@@ -57,51 +62,81 @@ def measure_outside(updates: int, sizes: Sequence[tuple[int, int]] = _SIZES) -> 
     Returns:
         The document: medians and percentiles in ms, and the core they ran on.
     """
-    with _one_core() as core:
-        rows = [_row(size, target, updates) for size in sizes for target in ("fixed", "scaled")]
+    cases = _cases(sizes)
+    # All cores count as disturbed: two of them may be threads of one, which share its speed.
+    with ExitStack() as stack:
+        others, core = stack.enter_context(OtherLoad()), stack.enter_context(_one_core())
+        for order in turns(len(cases)):
+            left = updates - len(cases[0].times)
+            if left <= 0:
+                break
+            for index in order:
+                _time(cases[index], min(_BLOCK, left))
+    for case in cases:
+        case.tracker.close()
     return {
         "schema": SCHEMA,
         "edgetrack": edgetrack.__version__,
         "time": now(),
         "machine": describe_machine(),
+        "others_share": others.share,
         "core": core,
         "updates": updates,
-        "rows": rows,
+        "rows": [_row(case) for case in cases],
     }
 
 
-def _row(size: tuple[int, int], target: str, updates: int) -> dict[str, Any]:
-    width, height = size
-    w, h = _TARGET_PX if target == "fixed" else (_TARGET_SHARE * width, _TARGET_SHARE * height)
-    box = ((width - w) / 2, (height - h) / 2, w, h)
-    with stub_tracker() as tracker:
-        times, stages = _time(tracker, noise_frames(_FRAMES, width, height), box, updates)
-    return {
-        "width": width,
-        "height": height,
-        "target": target,
-        "target_px": [w, h],
-        "total_ms": asdict(summarize(times)),
-        "stages_ms": {stage: asdict(summarize(values)) for stage, values in stages.items()},
-    }
+@dataclass
+class _Case:
+    """One frame size with one target, and the times of its updates."""
+
+    size: tuple[int, int]
+    target: str
+    frames: list[Frame]
+    tracker: Tracker = field(default_factory=stub_tracker)
+    times: list[float] = field(default_factory=list)
+    stages: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in _STAGES})
+
+    @property
+    def box(self) -> Box:
+        (width, height), fixed = self.size, self.target == "fixed"
+        w, h = _TARGET_PX if fixed else (_TARGET_SHARE * width, _TARGET_SHARE * height)
+        return ((width - w) / 2, (height - h) / 2, w, h)
 
 
-def _time(tracker: Tracker, frames: list[Frame], box: Box, updates: int) -> tuple[list[float], dict[str, list[float]]]:
+def _cases(sizes: Sequence[tuple[int, int]]) -> list[_Case]:
+    cases = []
+    for size in sizes:
+        frames = noise_frames(_FRAMES, *size)
+        cases += [_Case(size, target, frames) for target in ("fixed", "scaled")]
+    for case in cases:
+        case.tracker.init(case.frames[0], case.box)
+    return cases
+
+
+def _time(case: _Case, updates: int) -> None:
     """Time whole calls of `update`; the box is put back before each, so that all see the same target size."""
-    times: list[float] = []
-    stages: dict[str, list[float]] = {stage: [] for stage in _STAGES}
-    tracker.init(frames[0], box)
-    for number in range(_WARMUP + updates):
-        tracker.core.set_state(box)
-        frame = frames[number % len(frames)]
+    for number in range(_SETTLE + updates):
+        case.tracker.core.set_state(case.box)
+        frame = case.frames[number % len(case.frames)]
         began = time.perf_counter()
-        tracker.update(frame)
+        case.tracker.update(frame)
         ms = 1e3 * (time.perf_counter() - began)
-        if number >= _WARMUP:
-            times.append(ms)
-            for stage, values in stages.items():
-                values.append(tracker.timings_ms[stage])
-    return times, stages
+        if number >= _SETTLE:
+            case.times.append(ms)
+            for stage, values in case.stages.items():
+                values.append(case.tracker.timings_ms[stage])
+
+
+def _row(case: _Case) -> dict[str, Any]:
+    return {
+        "width": case.size[0],
+        "height": case.size[1],
+        "target": case.target,
+        "target_px": list(case.box[2:]),
+        "total_ms": asdict(summarize(case.times)),
+        "stages_ms": {stage: asdict(summarize(values)) for stage, values in case.stages.items()},
+    }
 
 
 @contextmanager
@@ -121,6 +156,8 @@ def _one_core() -> Iterator[int | None]:
 
 def _show(document: dict[str, Any]) -> None:
     console.line(machine_line(document["machine"]))
+    if warning := others_line(document["others_share"]):
+        console.warn(warning)
     rows = [
         (
             f"{row['width']}x{row['height']}",

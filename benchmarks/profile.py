@@ -24,6 +24,7 @@ from edgetrack.benchmarks.frames import Footage, load_footage
 from edgetrack.benchmarks.loop import Plan, measure
 from edgetrack.benchmarks.matrix_rate import CHAIN, ROWS, measure_matrix_rate
 from edgetrack.benchmarks.operators import MATRIX_OPERATORS, Call, open_profiler
+from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stats import summarize
 from edgetrack.cli import console
@@ -79,12 +80,13 @@ def measure_profile(
     """
     artifact, footage = read_artifact(path), load_footage()
     spec = artifact_spec(path, device="cpu", engine=engine, threads=threads)
-    before = _chain_gflops(artifact, spec.engine, threads, progress)
-    progress.stage("measure without profiling")
-    with closing(open_contender(spec)) as contender:
-        (series,) = measure([contender], footage, Plan(updates=updates), progress)
-        facts = contender.describe()
-    after = _chain_gflops(artifact, spec.engine, threads, progress)
+    with OtherLoad() as others:
+        before = _chain_gflops(artifact, spec.engine, threads, progress)
+        progress.stage("measure without profiling")
+        with closing(open_contender(spec)) as contender:
+            (series,) = measure([contender], footage, Plan(updates=updates), progress)
+            facts = contender.describe()
+        after = _chain_gflops(artifact, spec.engine, threads, progress)
     progress.stage("profile operators")
     operators = table_of_calls(_profile(artifact, spec.engine, threads, footage, updates))
     run_ms = summarize(series.stages["run"])
@@ -94,6 +96,7 @@ def measure_profile(
         "edgetrack": edgetrack.__version__,
         "time": now(),
         "machine": describe_machine(),
+        "others_share": others.share,
         "artifact": spec.name,
         "variant": spec.variant,
         "precision": spec.precision,
@@ -170,12 +173,15 @@ def _matrix(
 
 def _show(document: dict[str, Any]) -> None:
     console.line(machine_line(document["machine"]))
+    if warning := others_line(document["others_share"]):
+        console.warn(warning)
     engine, matrix = document["engine"], document["matrix"]
     rows = [
         (row["op"], row["count"], f"{row['ms']:.3f}", f"{row['share']:.1%}", "yes" if row["matrix"] else "")
         for row in document["operators"][:_SHOWN]
     ]
-    title = f"{document['artifact']} on {engine['engine']} {engine['version']}, ms per frame (profiling costs some)"
+    version = engine["version"].split("-")[0]
+    title = f"{document['artifact']} on {engine['engine']} {version}, ms per frame (profiling costs some)"
     console.table(("operator", ">count", ">ms", ">share", "product"), rows, title=title)
     console.line(f"engine calls without profiling: {document['run_ms']['p50']:.2f} ms per frame")
     console.line(f"chain of plain products: {matrix['chain_gflops']:.0f} GFLOP/s")

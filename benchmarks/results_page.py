@@ -32,7 +32,8 @@ _METHOD = """## How it was measured
 - *Ratios* are against the published loop in eager PyTorch, ported as it is, with as many threads. The interval is a
   paired bootstrap over turns. *Boxes* is the largest difference of x, y, w or h to that loop's box in any frame.
 - *Cold start* and *memory* come from processes of their own. The disk's cache is warm.
-- *Outside the engine call*: an engine that does nothing, one core, frames of noise; whole calls of `update`.
+- *Outside the engine call*: an engine that does nothing, one core, frames of noise, the sizes in turns; whole calls of
+  `update`.
 - *Operators*: the engine's own account, which costs some time itself. The matrix rate is a chain of plain fp32 products
   ({chain}) on the same engine in the same run, before and after the network.
 """
@@ -71,11 +72,12 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _machine(results: Mapping[str, Document]) -> Iterator[str]:
-    lines = sorted({machine_line({**item["machine"], "load_1min": 0.0}) for item in results.values()})
+    lines = sorted({machine_line(item["machine"], load=False) for item in results.values()})
     times = sorted(item["time"] for item in results.values())
-    loads = [item["machine"]["load_1min"] for item in results.values()]
-    yield "\n".join(f"Machine: {line.replace(', load 0.00', '')}.  " for line in lines)
-    yield f"Measured {times[0]} to {times[-1]}; load of the machine before each part {min(loads)} to {max(loads)}.\n"
+    others = [item["others_share"] for item in results.values() if item.get("others_share") is not None]
+    yield "\n".join(f"Machine: {line}.  " for line in lines)
+    busy = f"; other processes used at most {max(others):.1%} of the cores meanwhile" if others else ""
+    yield f"Measured {times[0]} to {times[-1]}{busy}.\n"
 
 
 def _goals(results: Mapping[str, Document]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -12,14 +11,15 @@
 #endif
 
 #include "edgetrack/error.hpp"
+#include "pixels.hpp"
 
 namespace edgetrack {
 namespace {
 
+using namespace pixels;
+
 constexpr int max_size = 4096;
 constexpr float weight_one = 2048;  // OpenCV's INTER_RESIZE_COEF_SCALE
-constexpr std::size_t lanes = 4;       // bytes kept per pixel: three channels and one that means nothing
-constexpr std::size_t pair_bytes = 8;  // bytes kept for the two source pixels of an output pixel
 
 // Where an output row or column comes from: a source position within the window (its second tap is the next
 // one) and the weights of both, in 1/2048.
@@ -76,116 +76,18 @@ Range positions_inside(const std::vector<int>& columns, Range real) {
   return {at(real.begin), at(real.end)};
 }
 
-// The lanes that hold red, green and blue.
-using Order = std::array<int, 3>;
-
-bool is_blue_first(PixelFormat format) { return format == PixelFormat::bgr || format == PixelFormat::bgra; }
-
-// Copies pixels that lie side by side with their channels side by side, as they are: one load for both taps.
-struct PackedPixel {
-  static bool fits(const ImageView& view) {
-    const int channels = channel_count(view.format);
-    return channels >= 3 && view.pixel_stride == channels && std::abs(view.channel_stride) == 1;
-  }
-
-  static Order order(const ImageView& view) {
-    const int last = channel_count(view.format) - 1;
-    const auto lane = [&](int channel) { return view.channel_stride > 0 ? channel : last - channel; };
-    return is_blue_first(view.format) ? Order{lane(2), lane(1), lane(0)} : Order{lane(0), lane(1), lane(2)};
-  }
-
-  PackedPixel(const ImageView& view, int row)
-      : gap(channel_count(view.format)),
-        base(view.data + row * view.row_stride + (view.channel_stride > 0 ? 0 : 1 - gap)) {}
-
-  void read(int column, std::uint8_t* out) const { std::copy_n(base + column * gap, gap, out); }
-
-  // With three channels the load takes in two bytes of the next pixel, which always exists: the frame's last column
-  // is never read (see real_pixels).
-  void read_pair(int column, std::uint8_t* out) const { std::memcpy(out, base + column * gap, pair_bytes); }
-
-  std::ptrdiff_t gap;  // bytes from a pixel to the next one, in the frame and in the output
-  const std::uint8_t* base;
-};
-
-// A pixel that is read by itself: read_pair puts two of them `gap` bytes apart.
-template <class Pixel>
-struct SinglePixel {
-  static constexpr std::ptrdiff_t gap = lanes;
-
-  void read_pair(int column, std::uint8_t* out) const {
-    const auto& pixel = static_cast<const Pixel&>(*this);
-    pixel.read(column, out);
-    pixel.read(column + 1, out + gap);
-  }
-};
-
-// Reads three channels that lie anywhere, into red, green, blue.
-struct ScatteredPixel : SinglePixel<ScatteredPixel> {
-  ScatteredPixel(const ImageView& view, int row)
-      : base(view.data + row * view.row_stride),
-        stride(view.pixel_stride),
-        red((is_blue_first(view.format) ? 2 : 0) * view.channel_stride),
-        green(view.channel_stride),
-        blue((is_blue_first(view.format) ? 0 : 2) * view.channel_stride) {}
-
-  void read(int column, std::uint8_t* out) const {
-    const std::uint8_t* pixel = base + column * stride;
-    out[0] = pixel[red];
-    out[1] = pixel[green];
-    out[2] = pixel[blue];
-  }
-
-  const std::uint8_t* base;
-  std::ptrdiff_t stride, red, green, blue;
-};
-
-struct GrayPixel : SinglePixel<GrayPixel> {
-  GrayPixel(const ImageView& view, int row)
-      : base(view.data + row * view.row_stride), stride(view.pixel_stride) {}
-
-  void read(int column, std::uint8_t* out) const { out[0] = out[1] = out[2] = base[column * stride]; }
-
-  const std::uint8_t* base;
-  std::ptrdiff_t stride;
-};
-
-// Converts a pixel as cv2.cvtColor(COLOR_YUV2RGB_NV12) does: BT.601 video range in 20-bit fixed point.
-struct Nv12Pixel : SinglePixel<Nv12Pixel> {
-  Nv12Pixel(const ImageView& view, int row)
-      : luma(view.data + row * view.row_stride),
-        luma_stride(view.pixel_stride),
-        chroma(view.chroma + (row / 2) * view.chroma_row_stride),
-        chroma_stride(view.chroma_stride) {}
-
-  void read(int column, std::uint8_t* out) const {
-    const std::uint8_t* pair = chroma + (column & ~1) * chroma_stride;
-    const int u = pair[0] - 128;
-    const int v = pair[chroma_stride] - 128;
-    const int y = std::max(0, luma[column * luma_stride] - 16) * 1220542 + (1 << 19);
-    const auto level = [](int value) { return static_cast<std::uint8_t>(std::clamp(value >> 20, 0, 255)); };
-    out[0] = level(y + 1673527 * v);
-    out[1] = level(y - 852492 * v - 409993 * u);
-    out[2] = level(y + 2116026 * u);
-  }
-
-  const std::uint8_t* luma;
-  std::ptrdiff_t luma_stride;
-  const std::uint8_t* chroma;
-  std::ptrdiff_t chroma_stride;
-};
-
-// Blends the two taps of every pixel; OpenCV drops four bits before the second pass. pairs: pair_bytes for each output
-// pixel, its taps `gap` bytes apart; weights: eight numbers for each, (first, second) in every lane. count: output
-// pixels, even.
-void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int16_t* weights, std::size_t count,
-                   std::int16_t* out) {
+// Blends the two taps of every pixel; OpenCV drops four bits before the second pass. pairs: pair_bytes for
+// each output pixel, its taps `gap` bytes apart; weights: eight numbers for each, (first, second) in every
+// lane. count: output pixels, even.
+void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int16_t* weights,
+                   std::size_t count, std::int16_t* out) {
 #ifdef __SSE2__
   // Compilers do not find the one instruction that fits, and this is the hottest loop.
   const auto load = [](const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); };
   const __m128i zero = _mm_setzero_si128();
   const __m128i gap_bits = _mm_cvtsi32_si128(static_cast<int>(8 * gap));
-  for (std::size_t i = 0; i < count; i += 2, pairs += 2 * pair_bytes, weights += 4 * lanes, out += 2 * lanes) {
+  for (std::size_t i = 0; i < count;
+       i += 2, pairs += 2 * pair_bytes, weights += 4 * lanes, out += 2 * lanes) {
     const __m128i first = load(pairs);
     const __m128i second = _mm_srl_epi64(first, gap_bits);
     const __m128i pixel0 = _mm_unpacklo_epi8(_mm_unpacklo_epi8(first, second), zero);
@@ -236,8 +138,13 @@ struct Cropper::Scratch {
   };
 
   explicit Scratch(std::size_t size)
-      : count((size + 1) / 2 * 2), rows(size), column_taps(size), columns(size), weights(2 * lanes * count),
-        pairs(pair_bytes * count), bytes(lanes * count) {
+      : count((size + 1) / 2 * 2),
+        rows(size),
+        column_taps(size),
+        columns(size),
+        weights(2 * lanes * count),
+        pairs(pair_bytes * count),
+        bytes(lanes * count) {
     for (Row& row : blended) row.lanes.resize(lanes * count);
   }
 
@@ -276,14 +183,15 @@ struct Cropper::Scratch {
     }
   }
 
-  // Reads what the output columns need of a row. At the ends of the real pixels some columns have one tap there only.
+  // Reads what the output columns need of a row. At the ends of the real pixels some columns have one tap
+  // there only.
   template <class Pixel>
   void read_row(const Pixel pixel) {
+    const auto out = [&](int i) { return pairs.data() + pair_bytes * static_cast<std::size_t>(i); };
     const int* column = columns.data();
-    std::uint8_t* out = pairs.data();
-    for (int i = second_real.begin; i < first_real.begin; ++i) pixel.read(column[i] + 1, out + 8 * i + pixel.gap);
-    for (int i = first_real.begin; i < second_real.end; ++i) pixel.read_pair(column[i], out + 8 * i);
-    for (int i = second_real.end; i < first_real.end; ++i) pixel.read(column[i], out + 8 * i);
+    for (int i = second_real.begin; i < first_real.begin; ++i) pixel.read(column[i] + 1, out(i) + pixel.gap);
+    for (int i = first_real.begin; i < second_real.end; ++i) pixel.read_pair(column[i], out(i));
+    for (int i = second_real.end; i < first_real.end; ++i) pixel.read(column[i], out(i));
   }
 
   void read_row(const ImageView& view, int row) {
@@ -409,16 +317,14 @@ CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, std
 
 CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer,
                        float* planes) {
+  const auto columns = static_cast<std::size_t>(size_);
   const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(size_) * size_;
   return run(view, box, factor, [&](std::ptrdiff_t row) {
-    const auto [red, green, blue] = scratch_->order;
-    const std::uint8_t* in = scratch_->bytes.data();
-    const float* tables[3] = {normalizer.table(0), normalizer.table(1), normalizer.table(2)};
-    float* out = planes + row * size_;
-    for (int i = 0; i < size_; ++i, in += lanes, ++out) {
-      out[0] = tables[0][in[red]];
-      out[plane] = tables[1][in[green]];
-      out[2 * plane] = tables[2][in[blue]];
+    for (int channel = 0; channel < 3; ++channel) {
+      const float* table = normalizer.table(channel);
+      const std::uint8_t* in = scratch_->bytes.data() + scratch_->order[static_cast<std::size_t>(channel)];
+      float* out = planes + channel * plane + row * size_;
+      for (std::size_t i = 0; i < columns; ++i) out[i] = table[in[lanes * i]];
     }
   });
 }

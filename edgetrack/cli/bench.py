@@ -115,6 +115,7 @@ def _with_reference(specs: list[ContenderSpec], reference: str | None) -> list[C
 
 def _show(document: dict[str, Any]) -> None:
     from edgetrack.benchmarks.device import machine_line
+    from edgetrack.benchmarks.others import others_line
 
     clip, plan = document["clip"], document["plan"]
     console.line(machine_line(document["machine"]))
@@ -122,6 +123,8 @@ def _show(document: dict[str, Any]) -> None:
         f"{clip['name']}: {clip['frames']} frames of {clip['width']}x{clip['height']}, decoded in advance"
         f"{' (the clip is longer)' if clip['cut'] else ''}"
     )
+    if warning := others_line(document["others_share"]):
+        console.warn(warning)
     for entry in document["contenders"]:
         console.line()
         _show_contender(entry)
@@ -133,7 +136,8 @@ def _show(document: dict[str, Any]) -> None:
 def _show_contender(entry: dict[str, Any]) -> None:
     engine = entry["engine"]
     threads = "threads left to the engine" if engine["threads"] is None else f"{engine['threads']} threads"
-    title = f"{entry['name']}: {engine['engine']} {engine['version']} on {engine['device']}, {threads}"
+    version = engine["version"].split("-")[0]
+    title = f"{entry['name']}: {engine['engine']} {version} on {engine['device']}, {threads}"
     rows = [
         (stage, *(f"{values[key]:.2f}" for key in _SUMMARY))
         for stage, values in entry["stages_ms"].items()

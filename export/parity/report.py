@@ -87,7 +87,7 @@ class LoopReport:
 
     def passed(self, limits: Limits) -> bool:
         """Whether everything is within the limits."""
-        return self.max_box_px <= limits.box_px and self.min_iou >= limits.min_iou and self.mean_iou >= limits.mean_iou
+        return not _loop_failures(self, limits)
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,7 @@ class ParityReport:
     def failures(self) -> list[str]:
         """One clause for everything out of bounds; empty when all is well."""
         found = [_tensor_failure(item) for item in self.tensors if not item.passed]
-        if self.loop is not None and not self.loop.passed(self.limits):
-            found.append(_loop_failure(self.loop, self.limits))
-        return found
+        return found + ([] if self.loop is None else _loop_failures(self.loop, self.limits))
 
     @property
     def verdict(self) -> str:
@@ -191,9 +189,13 @@ def _tensor_failure(item: TensorReport) -> str:
     return f"{item.role}.{item.output} differs by {item.max_abs:.3g} (accepted {item.limit:g})"
 
 
-def _loop_failure(loop: LoopReport, limits: Limits) -> str:
-    since = "" if loop.first_divergence is None else f", first in frame {loop.first_divergence}"
-    return (
-        f"boxes differ by {loop.max_box_px:.3g} px (accepted {limits.box_px:g}){since}, "
-        f"IoU min {loop.min_iou:.4f} mean {loop.mean_iou:.4f}"
-    )
+def _loop_failures(loop: LoopReport, limits: Limits) -> list[str]:
+    found = []
+    if loop.max_box_px > limits.box_px:
+        since = "" if loop.first_divergence is None else f", first in frame {loop.first_divergence}"
+        found.append(f"boxes differ by {loop.max_box_px:.3g} px (accepted {limits.box_px:g}){since}")
+    if loop.min_iou < limits.min_iou:
+        found.append(f"smallest IoU is {loop.min_iou:.4f} (accepted {limits.min_iou:g})")
+    if loop.mean_iou < limits.mean_iou:
+        found.append(f"mean IoU is {loop.mean_iou:.4f} (accepted {limits.mean_iou:g})")
+    return found

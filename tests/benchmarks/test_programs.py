@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import subprocess
 import sys
+import time
 
-import numpy as np
 import pytest
 
 from edgetrack.benchmarks import growth, outside, startup, stub
 from edgetrack.benchmarks.operators import calls_of_events
+from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.process import peak_rss_bytes, rss_bytes
 from edgetrack.benchmarks.profile import main as profile
 from edgetrack.benchmarks.profile import table_of_calls
@@ -50,14 +53,13 @@ def test_outside(capsys, tmp_path):
     assert [(row["width"], row["target"]) for row in found["rows"]] == [
         (width, target) for width in (640, 1280, 1920, 3840) for target in ("fixed", "scaled")
     ]
+    assert 0 <= found["others_share"] <= 1
     for row in found["rows"]:
         assert row["total_ms"]["count"] == 2
         assert row["stages_ms"]["run"]["p50"] < row["total_ms"]["p50"]
 
 
 def test_outside_gives_the_cores_back():
-    import os
-
     before = os.sched_getaffinity(0)
     outside.measure_outside(1, [(640, 480)])
     assert os.sched_getaffinity(0) == before
@@ -127,6 +129,28 @@ def test_programs_have_exit_codes(artifact, capsys):
     assert "--updates" in done.stdout
 
 
+def test_the_load_of_others():
+    with OtherLoad() as alone:
+        deadline = time.process_time() + 0.2
+        while time.process_time() < deadline:
+            pass
+    assert 0 <= alone.share <= 1
+    spin = "import time; end = time.monotonic() + 30\nwhile time.monotonic() < end: pass"
+    other = subprocess.Popen([sys.executable, "-c", spin])
+    time.sleep(0.3)
+    with OtherLoad() as busy:
+        time.sleep(0.5)
+    other.kill()
+    other.wait()
+    assert busy.share >= 0.3 / len(os.sched_getaffinity(0))
+
+
+def test_others_are_named_when_they_matter():
+    assert others_line(None) is None
+    assert others_line(0.04) is None
+    assert "used 30% of the cores" in (others_line(0.3) or "")
+
+
 def event(name: str, ts: int, dur: int, cat: str = "Node", op: str = "MatMul") -> dict:
     return {"cat": cat, "name": name, "ts": ts, "dur": dur, "args": {"op_name": op}}
 
@@ -156,7 +180,7 @@ def test_a_frame_is_every_graph_once():
 
 def test_memory_of_this_process():
     before = rss_bytes()
-    block = np.ones(32 << 20, np.uint8)
-    assert rss_bytes() - before > 24 << 20
-    del block
+    with mmap.mmap(-1, 32 << 20) as block:  # new pages for sure, unlike what numpy may find in its heap
+        block.write(bytes([1]) * (32 << 20))
+        assert rss_bytes() - before > 24 << 20
     assert peak_rss_bytes() >= before + (24 << 20)

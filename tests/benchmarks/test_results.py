@@ -19,7 +19,12 @@ from edgetrack.benchmarks.stats import Summary
 from edgetrack.errors import InputError
 
 MACHINE = {"system": "Linux", "cpu": "CPU", "cores": 2, "simd": ["avx2"], "ram_bytes": 2**34, "governor": None}
-COMMON = {"edgetrack": "0.1.0", "time": "2026-01-01T00:00:00Z", "machine": MACHINE | {"load_1min": 0.1, "python": "3"}}
+COMMON = {
+    "edgetrack": "0.1.0",
+    "time": "2026-01-01T00:00:00Z",
+    "others_share": 0.012,
+    "machine": MACHINE | {"load_1min": 0.1, "python": "3"},
+}
 
 
 def summary(ms: float) -> dict:
@@ -103,7 +108,17 @@ def documents() -> dict[str, dict]:
 
 def test_the_page_shows_what_is_stored():
     page = render(documents())
-    for part in ("3.20x", "3.10 to 3.30", "0.013", "0.400", "321 ms", "1.23 MB", "101.0 MB", "| MatMul | 3 | 15.000"):
+    for part in (
+        "3.20x",
+        "3.10 to 3.30",
+        "0.013",
+        "0.400",
+        "321 ms",
+        "1.23 MB",
+        "101.0 MB",
+        "1.2% of the cores",
+        "| MatMul | 3 | 15.000",
+    ):
         assert part in page
     assert "**no**" not in page
     assert "turns of 16 updates" in re.sub(r"\s+", " ", page)
@@ -148,14 +163,14 @@ def test_goals_that_are_missed(change, what):
 
 
 def test_all_parts():
-    found = list(parts(Path("/work"), 2, Path("/x.whl")))
+    found = list(parts(Path("/built"), 2, Path("/x.whl")))
     names = [part.name for part in found]
     assert len(names) == len(set(names)) == 3 + 3 + 6
     for variant in VARIANTS:
         assert f"bench-{variant}" in names
         assert {f"profile-{variant}-onnxruntime", f"profile-{variant}-openvino"} <= set(names)
     bench = next(part for part in found if part.name == "bench-fartrack-tiny")
-    assert bench.artifacts == (Path("/work/fartrack-tiny-onnx-fp32"), Path("/work/fartrack-tiny-openvino-fp32"))
+    assert bench.artifacts == (Path("/built/fartrack-tiny-onnx-fp32"), Path("/built/fartrack-tiny-openvino-fp32"))
     assert bench.words[-6:] == ("--reference", "stand-in", "--threads", "2", "--frames", "320")
 
 

@@ -105,7 +105,17 @@ BAD_LOOP = LoopReport("c", 5, 0.5, 0.9, 7.0, 4, (0.0, 0.0, 0.0, 7.0, 7.0))
         ((tensor(1e-3, 1e-4),), GOOD_LOOP, "failed", ("search.logits differs by 0.001 (accepted 0.0001)",)),
         ((tensor(None, 1e-4, False),), GOOD_LOOP, "failed", ("search.logits holds NaN or infinity",)),
         ((tensor(None, None, False),), GOOD_LOOP, "failed", ("NaN",)),
-        ((), BAD_LOOP, "failed", ("boxes differ by 7 px", "first in frame 4", "IoU min 0.5000")),
+        (
+            (),
+            BAD_LOOP,
+            "failed",
+            (
+                "boxes differ by 7 px",
+                "first in frame 4",
+                "smallest IoU is 0.5000 (accepted 0.99)",
+                "mean IoU is 0.9000",
+            ),
+        ),
         ((tensor(1e-5, 1e-4),), None, NOT_RUN, ()),
         ((), None, NOT_RUN, ()),
     ],
