@@ -187,11 +187,14 @@ struct Cropper::Scratch {
   // there only.
   template <class Pixel>
   void read_row(const Pixel pixel) {
-    const auto out = [&](int i) { return pairs.data() + pair_bytes * static_cast<std::size_t>(i); };
+    constexpr std::ptrdiff_t step = pair_bytes;
     const int* column = columns.data();
-    for (int i = second_real.begin; i < first_real.begin; ++i) pixel.read(column[i] + 1, out(i) + pixel.gap);
-    for (int i = first_real.begin; i < second_real.end; ++i) pixel.read_pair(column[i], out(i));
-    for (int i = second_real.end; i < first_real.end; ++i) pixel.read(column[i], out(i));
+    std::uint8_t* out = pairs.data();
+    for (int i = second_real.begin; i < first_real.begin; ++i) {
+      pixel.read(column[i] + 1, out + i * step + pixel.gap);
+    }
+    for (int i = first_real.begin; i < second_real.end; ++i) pixel.read_pair(column[i], out + i * step);
+    for (int i = second_real.end; i < first_real.end; ++i) pixel.read(column[i], out + i * step);
   }
 
   void read_row(const ImageView& view, int row) {
@@ -317,14 +320,16 @@ CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, std
 
 CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer,
                        float* planes) {
-  const auto columns = static_cast<std::size_t>(size_);
   const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(size_) * size_;
   return run(view, box, factor, [&](std::ptrdiff_t row) {
-    for (int channel = 0; channel < 3; ++channel) {
-      const float* table = normalizer.table(channel);
-      const std::uint8_t* in = scratch_->bytes.data() + scratch_->order[static_cast<std::size_t>(channel)];
-      float* out = planes + channel * plane + row * size_;
-      for (std::size_t i = 0; i < columns; ++i) out[i] = table[in[lanes * i]];
+    const auto [red, green, blue] = scratch_->order;
+    const std::uint8_t* in = scratch_->bytes.data();
+    const float* tables[3] = {normalizer.table(0), normalizer.table(1), normalizer.table(2)};
+    float* out = planes + row * size_;
+    for (int i = 0; i < size_; ++i, in += lanes, ++out) {
+      out[0] = tables[0][in[red]];
+      out[plane] = tables[1][in[green]];
+      out[2 * plane] = tables[2][in[blue]];
     }
   });
 }
