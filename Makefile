@@ -1,4 +1,5 @@
-# Two commands for a newcomer: `make demo` and `make test`. They need python3 (3.10 to 3.13), make and g++, nothing else.
+# Two commands for a newcomer: `make demo` and `make test`. They need make, g++, and python3 (3.10 to 3.13) with its venv
+# module and headers (on Debian: python3-venv and python3-dev).
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,19 +9,25 @@ CORE_BUILD := build/core
 SANITIZED_BUILD := build/core-sanitized
 # mypy looks for packages where their import names say; the folders of the tree are named otherwise.
 TYPING := build/typing
-CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
+CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
 
-.PHONY: help install demo test test-all lint test-python test-cpp format bench clean
+.PHONY: help install demo test test-fast lint test-python test-cpp format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "$(PYTHON) is not Python 3.10 to 3.13; name another one: make PYTHON=python3.12"; exit 4; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module; install it (Debian: apt install python3-venv)"; exit 4; }
+	@test -f "$$($(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" || \
+		{ echo "$(PYTHON) has no headers to build against; install them (Debian: apt install python3-dev)"; exit 4; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 4; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 # The extension is built without isolation, so that an edit recompiles only the files that changed.
-$(STAMP): $(BIN)/python pyproject.toml setup.py $(CPP_FILES)
+$(STAMP): $(BIN)/pip pyproject.toml setup.py $(CPP_FILES)
 	$(BIN)/python -m pip install --quiet "setuptools>=77" "wheel>=0.45" "pybind11>=3.0,<4"
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[all,dev]"
 	@touch $@
@@ -32,8 +39,8 @@ demo: install ## Export FARTrack-Pico, prove it equal to its source, track the b
 
 test: install lint test-cpp test-python ## Lint, then all tests, C++ and Python
 
-test-all: install lint test-cpp ## The same with the slow tests
-	$(BIN)/python -m pytest -m "slow or not slow"
+test-fast: install ## The Python tests without the slow ones
+	$(BIN)/python -m pytest -m "not slow"
 
 lint: install ## ruff, mypy and clang-format
 	$(BIN)/ruff check .
@@ -44,7 +51,7 @@ lint: install ## ruff, mypy and clang-format
 	cd $(TYPING) && $(CURDIR)/$(BIN)/python -m mypy --config-file $(CURDIR)/pyproject.toml -p edgetrack
 
 test-python: install
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest
 
 # The core by itself, without Python: as a release with warnings as errors, then under the sanitizers.
 test-cpp: install

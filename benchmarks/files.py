@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from edgetrack.errors import InputError
-from edgetrack.video.boxes import write_text
+from edgetrack.video.boxes import check_writable, write_text
 
 __all__ = ["check_writable", "read_document", "write_document"]
 
@@ -39,13 +38,3 @@ def read_document(path: Path, schema: str) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("schema") != schema:
         raise InputError(f"{path} is not a document of schema {schema}; measure again")
     return document
-
-
-def check_writable(path: Path | None) -> None:
-    """Refuse before the work what could not be written after it; None is fine.
-
-    Raises:
-        InputError: the folder does not exist or is not writable, or the path is a folder.
-    """
-    if path is not None and (path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK)):
-        raise InputError(f"cannot write {path}: its folder does not exist, or is not writable; choose another")

@@ -54,10 +54,11 @@ def _cold_start(request: dict[str, Any]) -> dict[str, float]:
 def _memory(request: dict[str, Any]) -> dict[str, int]:
     from edgetrack.benchmarks.contenders import ContenderSpec, open_contender
     from edgetrack.benchmarks.process import peak_rss_bytes, rss_bytes
+    from edgetrack.runtime.engines import ENGINES
 
     spec, (first, second) = ContenderSpec(**request["spec"]), _frames(request)
     found = {"interpreter": rss_bytes()}
-    _import_engine(spec.engine)
+    ENGINES.get(spec.engine).devices()  # imports the engine's package, without a network
     found["engine_import"] = rss_bytes()
     contender = open_contender(spec)
     found["load"] = rss_bytes()
@@ -68,16 +69,6 @@ def _memory(request: dict[str, Any]) -> dict[str, int]:
     found["peak"] = peak_rss_bytes()
     found["updates"] = request["updates"]
     return found
-
-
-def _import_engine(name: str) -> None:
-    """Import what runs the network, without a network."""
-    if name == "pytorch":
-        import torch  # noqa: F401
-    else:
-        from edgetrack.runtime.engines import ENGINES
-
-        ENGINES.get(name).devices()
 
 
 def _frames(request: dict[str, Any]) -> Any:  # noqa: ANN401 (an array of two frames)

@@ -22,6 +22,7 @@ DEFAULT_UPDATES = 320
 DEFAULT_WARMUP = 64
 
 _BLOCK = 16
+_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ class Plan:
         pace_fps: hand over frames at the rate of a camera; None: one after the other.
         block: updates that one contender makes before the next one takes over.
         settle: updates at the start of a block that are made but not measured. After a change of contender the
-            caches hold another network, and another engine's threads may still be spinning; that is the
-            comparison's doing, not the contender's.
+            caches hold another network and the own threads sleep; that is the comparison's doing, not the
+            contender's.
+        pause_s: sleep before each block. The idle threads of OpenVINO and PyTorch spin for some milliseconds after
+            their last call; they must have stopped before another contender's turn.
     """
 
     updates: int | None = DEFAULT_UPDATES
@@ -45,6 +48,7 @@ class Plan:
     pace_fps: float | None = None
     block: int = _BLOCK
     settle: int = 0
+    pause_s: float = 0.0
 
     @classmethod
     def of(
@@ -68,7 +72,9 @@ class Plan:
             raise InputError(f"--warmup is {warmup}, must be 0 or more")
         if updates is None and duration_s is None:
             updates = DEFAULT_UPDATES
-        return cls(updates, duration_s, warmup, pace_fps, settle=1 if contenders > 1 else 0)
+        if contenders == 1:
+            return cls(updates, duration_s, warmup, pace_fps)
+        return cls(updates, duration_s, warmup, pace_fps, settle=1, pause_s=_PAUSE_S)
 
 
 @dataclass
@@ -159,6 +165,7 @@ def _warm_up(contenders: Sequence[Contender], footage: Footage, plan: Plan) -> l
 def _run_block(contender: Contender, footage: Footage, plan: Plan, block: Sequence[int], series: Series) -> None:
     """Make the steps of one block; the first `plan.settle` updates leave no trace in `series`."""
     period_s = 1 / plan.pace_fps if plan.pace_fps else 0.0
+    time.sleep(plan.pause_s)
     due = time.perf_counter()
     unmeasured = plan.settle
     for step in block:

@@ -19,6 +19,7 @@ _BUSY_FIELDS = (0, 1, 2, 5, 6, 7)  # user, nice, system, irq, softirq, steal; no
 class OtherLoad:
     """Context manager; afterwards `share` is what others used of the cores that this process may use, 0 to 1.
 
+    Child processes that have ended, and were waited for, are not others.
     None where the system does not tell. A hypervisor that gives the time to another machine counts as "others".
     """
 
@@ -26,7 +27,7 @@ class OtherLoad:
 
     def __enter__(self) -> OtherLoad:
         """Start to count."""
-        self._began = (time.perf_counter(), _busy_s(), time.process_time())
+        self._began = (time.perf_counter(), _busy_s(), _own_s())
         return self
 
     def __exit__(
@@ -38,7 +39,7 @@ class OtherLoad:
         if busy is None or now is None:
             return
         available = (time.perf_counter() - wall) * len(os.sched_getaffinity(0))
-        others = now - busy - (time.process_time() - own)
+        others = now - busy - (_own_s() - own)
         self.share = min(1.0, max(0.0, others / available)) if available > 0 else 0.0
 
 
@@ -47,6 +48,11 @@ def others_line(share: float | None) -> str | None:
     if share is None or share <= QUIET_SHARE:
         return None
     return f"other processes used {share:.0%} of the cores meanwhile; measure again on a quiet machine"
+
+
+def _own_s() -> float:
+    """Return the processor time of this process and of its children that were waited for."""
+    return sum(os.times()[:4])
 
 
 def _busy_s() -> float | None:

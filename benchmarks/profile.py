@@ -157,6 +157,7 @@ def _matrix(
 ) -> dict[str, Any]:
     """Put the network's arithmetic over its time, beside what the chain reached."""
     matrix_ms = sum(row["ms"] for row in operators if row["matrix"])
+    whole_ms = sum(row["ms"] for row in operators)
     network = 2 * gmacs / run_ms * 1e3 if gmacs and run_ms else None
     products = 2 * gmacs / matrix_ms * 1e3 if gmacs and matrix_ms else None
     return {
@@ -165,6 +166,9 @@ def _matrix(
         "gmacs": gmacs,
         "network_gflops": network,
         "network_share": network / chain_gflops if network else None,
+        "operators_ms": whole_ms,
+        "other_ms": whole_ms - matrix_ms,
+        "other_share": (whole_ms - matrix_ms) / whole_ms if whole_ms else None,
         "products_ms": matrix_ms,
         "products_gflops": products,
         "products_share": products / chain_gflops if products else None,
@@ -184,6 +188,8 @@ def _show(document: dict[str, Any]) -> None:
     title = f"{document['artifact']} on {engine['engine']} {version}, ms per frame (profiling costs some)"
     console.table(("operator", ">count", ">ms", ">share", "product"), rows, title=title)
     console.line(f"engine calls without profiling: {document['run_ms']['p50']:.2f} ms per frame")
+    if matrix["other_share"] is not None:
+        console.line(f"no matrix product: {matrix['other_ms']:.2f} ms per frame, {matrix['other_share']:.1%} of all")
     console.line(f"chain of plain products: {matrix['chain_gflops']:.0f} GFLOP/s")
     if matrix["network_gflops"] is not None:
         console.line(f"whole network: {matrix['network_gflops']:.0f} GFLOP/s, {matrix['network_share']:.0%} of that")

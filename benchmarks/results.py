@@ -1,8 +1,8 @@
 """Measures everything and writes RESULTS.md: `python -m edgetrack.benchmarks.results`.
 
 Every part runs in a process of its own and leaves one JSON file in `results/`; a part whose file was measured under
-the same configuration is not measured again. The page is made from these files alone. Takes about ten minutes; run it
-on a machine that does nothing else.
+the same configuration, with the same code and clip, is not measured again. The page is made from these files alone.
+Takes about ten minutes; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from edgetrack.benchmarks import bench, growth, outside, profile, startup
 from edgetrack.benchmarks.device import describe_machine
 from edgetrack.benchmarks.files import read_document, write_document
 from edgetrack.benchmarks.results_page import render
+from edgetrack.benchmarks.sources import sources_sha256
+from edgetrack.benchmarks.wheel import build_wheel, source_tree
 from edgetrack.cli import console
 from edgetrack.video.boxes import write_text
 
@@ -48,6 +50,8 @@ class Part:
         module: whose function `main` is run.
         words: its command line, without `--output`.
         artifacts: what it measures.
+        wheel: file to report the size of.
+        builds_wheel: build the wheel first, where this is a source tree.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Part:
     module: str
     words: tuple[str, ...]
     artifacts: tuple[Path, ...] = ()
+    wheel: Path | None = None
+    builds_wheel: bool = False
 
     def configuration(self) -> dict[str, Any]:
         """Return what has to be the same for a stored result to stand."""
@@ -65,6 +71,9 @@ class Part:
             "words": [word if not Path(word).is_absolute() else Path(word).name for word in self.words],
             "edgetrack": edgetrack.__version__,
             "core_sha256": sha256_of(Path(_core.__file__)),
+            "sources_sha256": sources_sha256(),
+            "wheel_sha256": None if self.wheel is None else sha256_of(self.wheel),
+            "builds_wheel": self.builds_wheel,
             "packages": {name: _version(name) for name in ("numpy", "onnxruntime", "openvino", "torch")},
             "machine": {key: machine[key] for key in ("system", "cpu", "cores", "simd", "python")},
             "artifacts": {path.name: _checksums(path) for path in self.artifacts},
@@ -90,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", help="measure just the parts whose name begins with this")
     parser.add_argument("--force", action="store_true", help="measure again what is stored")
     parser.add_argument("--render", action="store_true", help="measure nothing, write the page from what is stored")
-    parser.add_argument("--wheel", type=Path, help="a built wheel, to report its size")
+    parser.add_argument("--wheel", type=Path, help="a built wheel, to report its size; default: build it")
     parser.add_argument("--folder", type=Path, default=_HERE, help="where results/ and RESULTS.md are")
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"), help="where artifacts are exported to")
     return parser
@@ -102,6 +111,8 @@ def _run(options: argparse.Namespace) -> None:
         stored.mkdir(parents=True, exist_ok=True)
         options.work.mkdir(parents=True, exist_ok=True)
         work = options.work.resolve()
+        if options.wheel is not None and not options.wheel.is_file():
+            raise errors.InputError(f"wheel {options.wheel} does not exist; leave --wheel out to have it built")
         every = parts(work, options.threads, options.wheel)
         chosen = [part for part in every if part.name.startswith(options.only or "")]
         for path in sorted({path for part in chosen for path in part.artifacts}):
@@ -121,9 +132,9 @@ def parts(work: Path, threads: int, wheel: Path | None = None) -> Iterator[Part]
     yield Part("growth", growth.SCHEMA, "edgetrack.benchmarks.growth", ())
     pico = tuple(_artifact(work, VARIANTS[0], target) for target in ENGINES)
     words = (*map(str, pico), "--threads", str(threads))
-    if wheel is not None:
-        words += ("--wheel", str(wheel.resolve()))
-    yield Part("startup", startup.SCHEMA, "edgetrack.benchmarks.startup", words, pico)
+    wheel = None if wheel is None else wheel.resolve()
+    module = "edgetrack.benchmarks.startup"
+    yield Part("startup", startup.SCHEMA, module, words, pico, wheel=wheel, builds_wheel=wheel is None)
     for variant in VARIANTS:
         paths = tuple(_artifact(work, variant, target) for target in ENGINES)
         words = ("bench", *map(str, paths), "--compare", "--reference", "stand-in")
@@ -159,9 +170,22 @@ def _measure(part: Part, stored: Path, *, force: bool) -> None:
     console.line(f"{part.name}: measuring")
     with tempfile.TemporaryDirectory(prefix="edgetrack-bench-") as folder:
         written = Path(folder) / "document.json"
-        _process(part.module, [*part.words, "--json", "--output", str(written)])
+        words = [*part.words, *_wheel_words(part, Path(folder))]
+        _process(part.module, [*words, "--json", "--output", str(written)])
         document = read_document(written, part.schema)
     write_document(stored, {"schema": SCHEMA, "configuration": configuration, "document": document})
+
+
+def _wheel_words(part: Part, folder: Path) -> list[str]:
+    wheel = part.wheel
+    if part.builds_wheel:
+        tree = source_tree()
+        if tree is None:
+            console.warn("the wheel is not measured: this is no source tree; give a built one with --wheel")
+        else:
+            console.line("wheel: building")
+            wheel = build_wheel(tree, folder)
+    return [] if wheel is None else ["--wheel", str(wheel)]
 
 
 def _process(module: str, words: Sequence[str]) -> None:

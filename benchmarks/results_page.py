@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgetrack.benchmarks.device import machine_line
-from edgetrack.benchmarks.goals import goals
+from edgetrack.benchmarks.goals import NOT_MEASURED, goals, is_disturbed
+from edgetrack.benchmarks.others import QUIET_SHARE
 
 __all__ = ["render"]
 
@@ -15,10 +16,15 @@ Document = Mapping[str, Any]
 _STAGES = ("crop", "run", "decode", "memory", "rest")
 _OPERATORS = 10
 _MEGABYTE = 1e6
+_DISTURBED = " (disturbed)"
+_PUBLISHED_MS = {"fartrack-pico": 64, "fartrack-tiny": 135}
+"""What the published code itself was seen to take a frame, on a machine like this one with 2 threads. Given from
+elsewhere: nothing here measures it."""
 
 _HEAD = """# Results
 
-Made by `python -m edgetrack.benchmarks.results` from the files in `results/`; no number here was written by hand.
+Made by `python -m edgetrack.benchmarks.results` from the files in `results/`; no number here was written by hand,
+but for the two that are marked as given from elsewhere.
 The weights are stand-ins, made up from the parameters' names: they cost what published ones cost, but follow nothing.
 """
 
@@ -26,16 +32,20 @@ _METHOD = """## How it was measured
 
 - *Whole loop*: `edgetrack bench --compare --reference stand-in`. All contenders of a variant run in one process and
   take turns of {block} updates over the same decoded frames, each on boxes of its own; the order rotates. The first
-  {settle} of a turn is not counted, because it pays for the change of contender. A clip that ends is started again;
-  `init` is not an update. FPS is frames over the sum of their times. Before that, updates run until the median of eight
-  stands still within 5 %, at most {warmup}.
+  {settle} of a turn is not counted, because it pays for the change of contender, and before a turn all rest for
+  {pause:.0f} ms, so that the idle threads of the engine before have stopped spinning. A clip that ends is started
+  again; `init` is not an update. FPS is frames over the sum of their times. Before that, updates run until the median
+  of eight stands still within 5 %, at most {warmup}.
 - *Ratios* are against the published loop in eager PyTorch, ported as it is, with as many threads. The interval is a
   paired bootstrap over turns. *Boxes* is the largest difference of x, y, w or h to that loop's box in any frame.
-- *Cold start* and *memory* come from processes of their own. The disk's cache is warm.
+- *Cold start* and *memory* come from processes of their own. The disk's cache is warm. The reference's are not
+  measured: making up its weights and folding tables for our graphs is no part of the published code.
 - *Outside the engine call*: an engine that does nothing, one core, frames of noise, the sizes in turns; whole calls of
-  `update`.
+  `update`. The fixed target is the same in every frame; the scaled one is 0.15 of the frame's width and height, so its
+  crop has more pixels to read in larger frames.
 - *Operators*: the engine's own account, which costs some time itself. The matrix rate is a chain of plain fp32 products
   ({chain}) on the same engine in the same run, before and after the network.
+- *Disturbed*: other processes used more than {quiet:.0%} of the cores meanwhile; such numbers should be measured again.
 """
 
 
@@ -44,7 +54,7 @@ def render(results: Mapping[str, Document]) -> str:
 
     Args:
         results: documents by the name of their part: "outside", "growth", "startup", "bench-<variant>",
-            "profile-<variant>-<engine>"; those that are missing are left out.
+            "profile-<variant>-<engine>"; the sections of those that are missing are left out, their goals are not.
     """
     benches = [results[name] for name in _names(results, "bench-")]
     profiles = [results[name] for name in _names(results, "profile-")]
@@ -81,10 +91,17 @@ def _machine(results: Mapping[str, Document]) -> Iterator[str]:
 
 
 def _goals(results: Mapping[str, Document]) -> Iterator[str]:
-    rows = [(goal.what, goal.wanted, goal.found, "yes" if goal.reached else "**no**") for goal in goals(results)]
-    if rows:
-        yield "## Goals\n"
-        yield _table(("goal", "wanted", "found", "reached"), rows)
+    rows = [
+        (goal.what, goal.wanted, goal.found + _DISTURBED * goal.disturbed, "yes" if goal.reached else "**no**")
+        for goal in goals(results)
+    ]
+    yield "## Goals\n"
+    yield _table(("goal", "wanted", "found", "reached"), rows)
+
+
+def _flag(document: Document) -> str:
+    """Return what is written behind the first cell of a row from `document`."""
+    return _DISTURBED if is_disturbed(document) else ""
 
 
 def _loops(benches: Sequence[Document]) -> Iterator[str]:
@@ -108,12 +125,27 @@ def _loops(benches: Sequence[Document]) -> Iterator[str]:
             ">median ratio",
             ">boxes, px",
         )
-        yield _table(columns, [_loop_row(entry) for entry in document["contenders"]])
+        yield _table(columns, [_loop_row(entry, _flag(document)) for entry in document["contenders"]])
+        yield from _published(document["contenders"][0])
 
 
-def _loop_row(entry: Document) -> list[str]:
+def _published(base: Document) -> Iterator[str]:
+    """Put the port of the published loop beside what the published code is said to take."""
+    if base["kind"] == "reference" and base["variant"] in _PUBLISHED_MS:
+        yield (
+            f"The port of the published loop, measured here: {base['total_ms']['p50']:.1f} ms. The published code "
+            f"itself was seen to take {_PUBLISHED_MS[base['variant']]} ms on a similar machine with 2 threads (a "
+            "figure given from elsewhere, not measured in this run).\n"
+        )
+
+
+def _loop_row(entry: Document, flag: str) -> list[str]:
     total, versus = entry["total_ms"], entry["versus"]
-    row = [_title(entry), *(f"{total[key]:.1f}" for key in ("p50", "p90", "p95", "p99", "max")), f"{entry['fps']:.1f}"]
+    row = [
+        _title(entry) + flag,
+        *(f"{total[key]:.1f}" for key in ("p50", "p90", "p95", "p99", "max")),
+        f"{entry['fps']:.1f}",
+    ]
     if versus is None:
         return [*row, "1", "", "1", ""]
     ratio, box_px = versus["fps_ratio"], versus["max_box_px"]
@@ -126,21 +158,18 @@ def _title(entry: Document) -> str:
     return f"{engine['engine']} {engine['version'].split('-')[0]}, {entry['precision']}"
 
 
-def _artifacts(benches: Sequence[Document]) -> Iterator[Document]:
-    for document in benches:
-        yield from (entry for entry in document["contenders"] if entry["kind"] == "artifact")
-
-
 def _stages(benches: Sequence[Document]) -> Iterator[str]:
     yield "## Stages, median ms per update\n"
     rows = [
         (
-            entry["name"],
+            entry["name"] + _flag(document),
             *(f"{entry['stages_ms'][stage]['p50']:.3f}" for stage in _STAGES),
             f"{entry['total_ms']['p50']:.3f}",
             f"{entry['drift']['change']:+.1%}",
         )
-        for entry in _artifacts(benches)
+        for document in benches
+        for entry in document["contenders"]
+        if entry["kind"] == "artifact"
     ]
     yield _table(("artifact", *(f">{stage}" for stage in _STAGES), ">total", ">drift"), rows)
     yield "Nothing is copied to or from a device: the engines work in the tracker's own buffers."
@@ -148,20 +177,18 @@ def _stages(benches: Sequence[Document]) -> Iterator[str]:
 
 
 def _beginnings(benches: Sequence[Document]) -> Iterator[str]:
-    entries = [entry for document in benches for entry in document["contenders"] if entry["cold_start"]]
-    if not entries:
+    entries = [entry for document in benches for entry in document["contenders"]]
+    if not any(entry["cold_start"] for entry in entries):
         return
     yield "## Cold start and memory\n"
     steps = ("load_ms", "load_again_ms", "init_ms", "first_update_ms", "to_first_box_ms")
     sizes = ("interpreter", "engine_import", "load", "peak")
-    rows = [
-        (
-            entry["name"],
-            *(f"{entry['cold_start']['median'][step]:.0f}" for step in steps),
-            *(f"{entry['memory'][size] / _MEGABYTE:.0f}" for size in sizes),
-        )
-        for entry in entries
-    ]
+    rows = []
+    for entry in entries:
+        cold, memory = entry["cold_start"], entry["memory"]
+        time_cells = [f"{cold['median'][step]:.0f}" for step in steps] if cold else [NOT_MEASURED] * len(steps)
+        memory_cells = [f"{memory[size] / _MEGABYTE:.0f}" for size in sizes] if memory else [NOT_MEASURED] * len(sizes)
+        rows.append((entry["name"], *time_cells, *memory_cells))
     columns = ("", ">load, ms", ">load again", ">init", ">first update", ">process start to first box")
     yield _table((*columns, ">interpreter, MB", ">engine imported", ">loaded", ">peak"), rows)
 
@@ -170,16 +197,21 @@ def _outside(results: Mapping[str, Document]) -> Iterator[str]:
     if "outside" not in results:
         return
     yield "## Outside the engine call, ms per update on one core\n"
-    rows = [
-        (
-            f"{row['width']}x{row['height']}",
-            "{:.0f}x{:.0f}".format(*row["target_px"]),
-            *(f"{row['stages_ms'][stage]['p50']:.3f}" for stage in ("crop", "decode", "memory")),
-            *(f"{row['total_ms'][key]:.3f}" for key in ("p50", "p99")),
-        )
-        for row in results["outside"]["rows"]
-    ]
-    yield _table(("frame", "target, px", ">crop", ">decode", ">memory", ">total p50", ">total p99"), rows)
+    document = results["outside"]
+    sizes: dict[tuple[int, int], dict[str, Document]] = {}
+    for row in document["rows"]:
+        sizes.setdefault((row["width"], row["height"]), {})[row["target"]] = row
+    rows = []
+    for (width, height), targets in sizes.items():
+        cells = [f"{width}x{height}{_flag(document)}"]
+        for target, stages in (("fixed", ("crop", "decode", "memory")), ("scaled", ())):
+            row = targets[target]
+            cells.append("{:.0f}x{:.0f}".format(*row["target_px"]))
+            cells += [f"{row['stages_ms'][stage]['p50']:.3f}" for stage in stages]
+            cells += [f"{row['total_ms'][key]:.3f}" for key in ("p50", "p99")]
+        rows.append(cells)
+    columns = ("frame", "fixed target, px", ">crop", ">decode", ">memory", ">total p50", ">total p99")
+    yield _table((*columns, "scaled target, px", ">total p50", ">total p99"), rows)
 
 
 def _startup(results: Mapping[str, Document]) -> Iterator[str]:
@@ -188,13 +220,14 @@ def _startup(results: Mapping[str, Document]) -> Iterator[str]:
     document = results["startup"]
     found = document["import"]
     yield "## Start\n"
-    heavy = ", ".join(found["heavy"]) or "none"
-    yield f"- `import edgetrack`: {found['ms']['p50']:.0f} ms, {found['modules']} modules, heavy ones: {heavy}"
+    heavy, flag = ", ".join(found["heavy"]) or "none", _flag(document)
+    ms, modules = found["ms"]["p50"], found["modules"]
+    yield f"- `import edgetrack`{flag}: {ms:.0f} ms, {modules} modules, heavy ones: {heavy}"
     for item in document["artifacts"]:
         median = item["cold_start"]["median"]
         yield (
-            f"- {item['name']} in a fresh process: loads in {median['load_ms']:.0f} ms with the import of the engine, "
-            f"in {median['load_again_ms']:.0f} ms without"
+            f"- {item['name']}{flag} in a fresh process: loads in {median['load_ms']:.0f} ms with the import of the "
+            f"engine, in {median['load_again_ms']:.0f} ms without"
         )
     if document["wheel"] is not None:
         yield f"- {document['wheel']['name']}: {document['wheel']['bytes'] / _MEGABYTE:.2f} MB"
@@ -219,39 +252,64 @@ def _growth(results: Mapping[str, Document]) -> Iterator[str]:
 
 
 def _matrix(profiles: Sequence[Document]) -> Iterator[str]:
-    yield "## Share of the machine's fp32 matrix rate\n"
-    rows = [
-        (
-            document["artifact"],
-            document["engine"]["engine"],
-            f"{document['run_ms']['p50']:.2f}",
-            f"{matrix['gmacs']:.2f}",
-            f"{matrix['network_gflops']:.0f}",
-            f"{matrix['chain_gflops']:.0f}",
-            f"{matrix['network_share']:.0%}",
-            f"{matrix['products_ms']:.2f}",
-            f"{matrix['products_share']:.0%}" if matrix["products_share"] else "",
-        )
-        for document in profiles
-        if (matrix := document["matrix"])["network_gflops"]
+    yield "## Where the network's time goes\n"
+    rows = [_matrix_row(document) for document in profiles]
+    columns = ("artifact", "engine", ">engine calls, ms", ">network, GFLOP/s", ">plain products, GFLOP/s")
+    shares = (">network's share of that rate", ">in products, ms", ">products' share of that rate")
+    yield _table((*columns, *shares, ">in no product, ms", ">share of operators' time"), rows)
+    yield (
+        "Plain products: the fp32 matrix rate of this machine, measured in the same run on the same engine, in the "
+        "network's shapes. Operators that hold products count as such with all they do.\n"
+    )
+
+
+def _matrix_row(document: Document) -> list[str]:
+    """Return a row; a network whose arithmetic nobody counted has no rates."""
+    matrix = document["matrix"]
+
+    def cell(key: str, form: str) -> str:
+        return NOT_MEASURED if matrix[key] is None else format(matrix[key], form)
+
+    return [
+        document["artifact"] + _flag(document),
+        document["engine"]["engine"],
+        f"{document['run_ms']['p50']:.2f}",
+        cell("network_gflops", ".0f"),
+        cell("chain_gflops", ".0f"),
+        cell("network_share", ".0%"),
+        cell("products_ms", ".2f"),
+        cell("products_share", ".0%"),
+        cell("other_ms", ".2f"),
+        cell("other_share", ".1%"),
     ]
-    columns = ("artifact", "engine", ">engine calls, ms", ">GMACs", ">GFLOP/s", ">chain, GFLOP/s", ">share")
-    yield _table((*columns, ">in products, ms", ">products' share"), rows)
 
 
 def _operators(profiles: Sequence[Document]) -> Iterator[str]:
     yield "## Time by operator, ms per frame\n"
     for document in profiles:
-        engine = document["engine"]
-        yield f"### {document['artifact']}, {engine['engine']} {engine['version'].split('-')[0]}\n"
+        engine, operators = document["engine"], document["operators"]
+        title = f"{document['artifact']}, {engine['engine']} {engine['version'].split('-')[0]}"
+        yield f"### {title}{_flag(document)}\n"
         rows = [
             (row["op"], row["count"], f"{row['ms']:.3f}", f"{row['share']:.1%}", "yes" if row["matrix"] else "")
-            for row in document["operators"][:_OPERATORS]
+            for row in operators[:_OPERATORS]
         ]
+        if rest := operators[_OPERATORS:]:
+            ms, share = (sum(row[key] for row in rest) for key in ("ms", "share"))
+            rows.append((f"{len(rest)} others", sum(row["count"] for row in rest), f"{ms:.3f}", f"{share:.1%}", ""))
+        rows.append(
+            ("all", sum(row["count"] for row in operators), f"{document['matrix']['operators_ms']:.3f}", "100%", "")
+        )
         yield _table(("operator", ">count", ">ms", ">share", "matrix product"), rows)
 
 
 def _method(benches: Sequence[Document], profiles: Sequence[Document]) -> Iterator[str]:
-    plan = benches[0]["plan"] if benches else {"block": "-", "settle": "-", "warmup": "-"}
-    chain = profiles[0]["matrix"]["chain"] if profiles else "not measured"
-    yield _METHOD.format(block=plan["block"], settle=plan["settle"], warmup=plan["warmup"], chain=chain)
+    plan: Document = benches[0]["plan"] if benches else {"block": "-", "settle": "-", "pause_s": 0.0, "warmup": "-"}
+    yield _METHOD.format(
+        block=plan["block"],
+        settle=plan["settle"],
+        pause=1e3 * plan["pause_s"],
+        warmup=plan["warmup"],
+        chain=profiles[0]["matrix"]["chain"] if profiles else NOT_MEASURED,
+        quiet=QUIET_SHARE,
+    )

@@ -18,6 +18,7 @@ from edgetrack.benchmarks.contenders import artifact_spec
 from edgetrack.benchmarks.device import describe_machine, now
 from edgetrack.benchmarks.frames import load_footage
 from edgetrack.benchmarks.fresh import cold_start, run_python
+from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stats import summarize
 from edgetrack.cli import console
@@ -72,14 +73,17 @@ def measure_startup(
     """
     if wheel is not None and not wheel.is_file():
         raise InputError(f"wheel {wheel} does not exist; build one with pip wheel --no-deps .")
+    with OtherLoad() as others:
+        imported, loaded = _import(repeats), [_load(path, repeats, threads) for path in artifacts]
     return {
         "schema": SCHEMA,
         "edgetrack": edgetrack.__version__,
         "time": now(),
         "machine": describe_machine(),
-        "import": _import(repeats),
+        "others_share": others.share,
+        "import": imported,
         "wheel": None if wheel is None else {"name": wheel.name, "bytes": wheel.stat().st_size},
-        "artifacts": [_load(path, repeats, threads) for path in artifacts],
+        "artifacts": loaded,
     }
 
 
@@ -95,10 +99,13 @@ def _import(repeats: int) -> dict[str, Any]:
 
 def _load(path: Path, repeats: int, threads: int | None) -> dict[str, Any]:
     spec = artifact_spec(path, threads=threads)
-    return {"name": spec.name, "engine": spec.engine, "cold_start": cold_start(spec, load_footage(), repeats)}
+    found = cold_start(spec, load_footage(), repeats)
+    return {"name": spec.name, "variant": spec.variant, "engine": spec.engine, "cold_start": found}
 
 
 def _show(document: dict[str, Any]) -> None:
+    if warning := others_line(document["others_share"]):
+        console.warn(warning)
     found = document["import"]
     heavy = ", ".join(found["heavy"]) or "none of them heavy"
     console.line(f"import edgetrack: {found['ms']['p50']:.0f} ms, {found['modules']} modules, {heavy}")

@@ -50,8 +50,9 @@ class FarTracker:
     InputError. The small properties (all but `logits` and `mask`) may be read by any thread at any time; they
     show the last finished call. `update` releases the GIL except in `run` of a graph.
 
-    A search crop without information (one colour throughout what it shows of the frame) and network output
-    that is not finite are reported as LOST, and the frame counts as not seen. Past frame
+    A search crop without information (at most 3 grey levels between the darkest and the brightest value of any
+    channel of what it shows of the frame) and network output that is not finite are reported as LOST, and the
+    frame counts as not seen. Past frame
     `memory["exact_frames"]` old templates are thinned to bound the memory. All else is the published loop.
     """
 
@@ -75,7 +76,7 @@ class FarTracker:
 
         Raises:
             InputError: the frame or box cannot be used; the tracker then stands as before.
-            EngineUnavailable: the template graph gave values that are not finite.
+            ArtifactError: the template graph gave values that are not finite.
         """
 
     def update(self, frame: NDArray[np.uint8], color: str = "bgr") -> tuple[bool, _Box]:
@@ -284,7 +285,10 @@ def map_box(corners: Sequence[float], state: Sequence[float], resize_factor: flo
     """
 
 def clip_box(box: Sequence[float], height: int, width: int, margin: float) -> _Box:
-    """Keep a box at least `margin` pixels large and inside the frame, in the published order of operations."""
+    """Keep a box at least `margin` pixels large and inside the frame, in the published order of operations.
+
+    Along a side of the frame shorter than `margin` the box covers that side.
+    """
 
 def bin_mass(logits: NDArray[np.float32], used: int, radius: int) -> float:
     """Return how concentrated four distributions are, 0 to 1.

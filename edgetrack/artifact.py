@@ -43,6 +43,7 @@ _MAX_AXIS = 1 << 20
 _MAX_ELEMENTS = 1 << 26  # 256 MiB of float32: far above any tracker's tensors, far below harm
 _MAX_CROP_PX = 4096
 _DTYPES = ("float32", "float16", "int64", "int32", "uint8", "int8", "bool")
+_PRECISIONS = ("fp32", "fp16", "int8", "mixed")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
 _SYMBOL = r"[A-Za-z_][A-Za-z0-9_]{0,63}"
 _SHA256 = r"[0-9a-f]{64}"
@@ -305,7 +306,7 @@ def _layer_name(value: object) -> str | None:
 
 def _precision(fields: Fields) -> PrecisionInfo:
     islands = fields.items("fp32_islands", _layer_name, "names of layers")
-    return PrecisionInfo(fields.text("asked", pattern=_NAME), fields.text("actual", pattern=_NAME), islands)
+    return PrecisionInfo(fields.text("asked", pattern=_NAME), fields.text("actual", choices=_PRECISIONS), islands)
 
 
 def _target(fields: Fields) -> TargetEntry:

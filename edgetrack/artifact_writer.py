@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import glob
@@ -10,7 +11,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
@@ -28,7 +29,9 @@ class ArtifactWriter:
     """Context manager: fill `folder`, `write_manifest`, `commit`; without `commit` everything is removed.
 
     The files are written to a hidden folder beside the final one and renamed at the end. An error, Ctrl-C or
-    SIGTERM in between leaves nothing; what a SIGKILL leaves is removed by the next writer of that artifact.
+    SIGTERM in between leaves nothing; what a SIGKILL leaves is removed by the next writer of that artifact, which
+    also brings back an old artifact that a SIGKILL left under its hidden name. A symbolic link at the final name
+    stays, and what it leads to is written.
 
     Example:
         with ArtifactWriter(Path("fartrack-pico-onnx-fp32"), force=False) as writer:
@@ -39,10 +42,11 @@ class ArtifactWriter:
 
     def __init__(self, path: str | Path, *, force: bool = False) -> None:
         """`path` is the final folder; `force` allows to replace an artifact that is there."""
-        self.path = Path(os.path.abspath(path))
+        self.path = Path(os.path.realpath(path))
         self.force = force
         self.folder = self.path.parent / f".{self.path.name}.partial-{os.getpid()}"
         self._lock: int | None = None
+        self._made: list[Path] = []
         self._previous_sigterm: Any = None
         self._handles_sigterm = False
 
@@ -53,14 +57,15 @@ class ArtifactWriter:
             InputError: the final path is taken, and `force` is not given or what is there is no artifact.
             ArtifactError: the folder cannot be created.
         """
-        self._check_free()
         try:
+            self._clear_leftovers()
+            self._check_free()
+            self._made = [folder for folder in self.path.parents if not folder.exists()]
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_leftovers()
             self.folder.mkdir()
-            self._lock = os.open(self.folder, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            self._lock = _locked(self.folder)
         except OSError as error:
+            self._discard()
             raise self._os_error(error) from error
         self._catch_sigterm()
         return self
@@ -68,7 +73,7 @@ class ArtifactWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the hidden folder unless it was committed; a full disk becomes an ArtifactError."""
+        """Remove what was made unless it was committed; a full disk becomes an ArtifactError."""
         self._discard()
         self._release_sigterm()
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
@@ -104,18 +109,23 @@ class ArtifactWriter:
 
     def _rename(self) -> None:
         """Put the new folder in place; the old one is removed only once the new one is there."""
-        old = self.path.parent / f".{self.path.name}.replaced-{os.getpid()}"
-        replaces = self.path.exists()
-        if replaces:
-            self.path.rename(old)
-        try:
+        if not self.path.exists():
             self.folder.rename(self.path)
-        except BaseException:
-            if replaces:
-                old.rename(self.path)
-            raise
-        if replaces:
-            shutil.rmtree(old)
+            return
+        old = self.path.parent / f".{self.path.name}.replaced-{os.getpid()}"
+        lock = _locked(self.path)
+        try:
+            try:
+                self.path.rename(old)
+                self.folder.rename(self.path)
+            except BaseException:
+                if old.exists() and not self.path.exists():
+                    old.rename(self.path)
+                raise
+            # The new artifact is whole by now; what cannot be removed is tried again by the next writer.
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            os.close(lock)
 
     def _check_free(self) -> None:
         if not os.path.lexists(self.path):
@@ -125,20 +135,26 @@ class ArtifactWriter:
         if not self.force and any(self.path.iterdir()):
             raise InputError(f"{self.path} exists; give --force to replace it, or another --output")
 
-    def _remove_leftovers(self) -> None:
-        """Remove hidden folders of writers that were killed: a live writer holds a lock on its own."""
-        for folder in self.path.parent.glob(f".{glob.escape(self.path.name)}.partial-*"):
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _clear_leftovers(self) -> None:
+        """Tidy up after writers that were killed; a live writer holds a lock on its own hidden folders."""
+        for folder in self._hidden("partial"):
+            with contextlib.suppress(BlockingIOError), _lock_now(folder):
                 shutil.rmtree(folder)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(handle)
+        for folder in self._hidden("replaced"):
+            with contextlib.suppress(BlockingIOError), _lock_now(folder):
+                if not os.path.lexists(self.path):
+                    folder.rename(self.path)
+                elif (self.path / MANIFEST_NAME).is_file():
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def _hidden(self, kind: str) -> list[Path]:
+        return list(self.path.parent.glob(f".{glob.escape(self.path.name)}.{kind}-*"))
 
     def _discard(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in self._made:  # innermost first; one that holds something stays
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -164,6 +180,28 @@ class ArtifactWriter:
 
 def _exit_on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (the signature is fixed)
     raise SystemExit(128 + number)
+
+
+def _locked(folder: Path) -> int:
+    """Return a handle that holds the folder's lock until it is closed."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+@contextlib.contextmanager
+def _lock_now(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; raise BlockingIOError where another process does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _sync(path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgetrack.artifact import Artifact
+    from edgetrack.artifact import Artifact, GraphEntry
     from edgetrack.runtime.engine import Engine
+    from edgetrack.runtime.graph_file import GraphFile
     from edgetrack.runtime.tracker import Tracker
 
 __all__ = ["load", "load_artifact", "open_engine"]
@@ -37,11 +38,11 @@ def load(
     Raises:
         ArtifactError: the folder is damaged, incomplete, of an unknown schema, or not for this engine.
         EngineUnavailable: the engine or device is not here.
-        InputError: an option has an impossible value.
+        InputError: an option has an impossible value or type.
     """
     from edgetrack.artifact import read_artifact
 
-    artifact = read_artifact(os.fspath(path))
+    artifact = read_artifact(_path("path", path))
     return load_artifact(
         artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir, history_mib=history_mib
     )
@@ -57,15 +58,12 @@ def load_artifact(
     history_mib: float | None = None,
 ) -> Tracker:
     """Return a tracker for an artifact that was read before; see `load` for the rest."""
-    from edgetrack.errors import InputError
-    from edgetrack.runtime.tracker import GraphFile, build_tracker
+    from edgetrack.runtime.tracker import build_tracker
 
     spec: dict[str, Any] = dict(artifact.tracker)
     if history_mib is not None:
-        if not 0 < history_mib <= 65_536:
-            raise InputError(f"history_mib is {history_mib}, must be above 0 and at most 65536")
-        spec["memory"] = {**spec.get("memory", {}), "limit_mib": float(history_mib)}
-    graphs = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
+        spec["memory"] = _memory(artifact, history_mib)
+    graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
     opened = open_engine(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
     try:
         return build_tracker(spec, graphs, opened)
@@ -83,12 +81,49 @@ def open_engine(
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Engine:
     """Return the engine that `load` would use for this artifact; see `load` for arguments and errors."""
+    from edgetrack.errors import InputError
     from edgetrack.runtime.engines import ENGINES
 
+    if not isinstance(device, str):
+        raise InputError(f"device is {device!r}; give a text as 'cpu', or 'auto'")
+    if not isinstance(engine, str | None):
+        raise InputError(f"engine is {engine!r}; give a text as 'onnxruntime', or None")
     name = ENGINES.resolve(engine or artifact.target.engine)
     return ENGINES.get(name)(
         artifact.target.device if device == "auto" else device,
         threads=threads,
-        cache_dir=None if cache_dir is None else Path(cache_dir),
+        cache_dir=None if cache_dir is None else _path("cache_dir", cache_dir),
         precision=artifact.precision.actual,
     )
+
+
+def _path(name: str, value: object) -> Path:
+    from edgetrack.errors import InputError
+
+    try:
+        return Path(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise InputError(f"{name} is {value!r}; give a path as a text or a pathlib.Path") from error
+
+
+def _memory(artifact: Artifact, history_mib: object) -> dict[str, Any]:
+    """Return the manifest's `tracker.memory` with the user's own limit."""
+    from edgetrack.errors import ArtifactError, InputError
+
+    good = isinstance(history_mib, int | float) and not isinstance(history_mib, bool)
+    if not good or not 0 < history_mib <= 65_536:  # type: ignore[operator]
+        raise InputError(f"history_mib is {history_mib!r}, must be a number above 0 and at most 65536")
+    memory = artifact.tracker.get("memory", {})
+    if not isinstance(memory, dict):
+        raise ArtifactError(
+            f"{artifact.path}: tracker.memory is {memory!r}, must be an object; export the artifact again"
+        )
+    return {**memory, "limit_mib": float(history_mib)}  # type: ignore[arg-type]
+
+
+def _graph_file(artifact: Artifact, entry: GraphEntry) -> GraphFile:
+    from edgetrack.runtime.graph_file import GraphFile
+
+    inputs = {tensor.name: tensor.shape for tensor in entry.inputs}
+    outputs = {tensor.name: tensor.shape for tensor in entry.outputs}
+    return GraphFile(artifact.file(entry.file), entry.dims, inputs, outputs)

@@ -14,14 +14,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 import torch
 from torch import Tensor
 
 from edgetrack.errors import CheckpointError
-from edgetrack.export.checkpoint_files import EXPECTED, Content, Layout, open_content, storage_of
-from edgetrack.export.pickles import Call, Global, Persistent
+from edgetrack.export.checkpoint_files import EXPECTED, Content, Layout, checked_layout, open_content, storage_of
+from edgetrack.export.pickles import Call, Global, Persistent, brief, is_plain_key
 
 __all__ = ["MAX_FILE_BYTES", "Checkpoint", "load_checkpoint"]
 
@@ -75,6 +75,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(f"cannot read checkpoint {path}: {reason}; check the path") from error
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from error
+    except (TypeError, RuntimeError, ValueError, OverflowError, RecursionError) as error:
+        # The checks above should leave nothing to these; a file that finds a gap in them is refused all the same.
+        reason = str(error).partition("\n")[0][:120]
+        raise CheckpointError(f"checkpoint {path}: it is damaged ({reason}); download it again") from error
     return Checkpoint(state, sha256, path, other)
 
 
@@ -99,10 +103,10 @@ def _select_weights(top: object) -> tuple[dict[str, Any], tuple[str, ...]]:
         weights = _as_dict(content["net"])
         if not weights:
             raise CheckpointError(f"its 'net' is {_describe(content['net'])}; {EXPECTED}")
-        return weights, tuple(str(key) for key in content if key != "net")
+        return weights, tuple(_key_name(key) for key in content if key != "net")
     if content and all(_layout_of(value) is not None for value in content.values()):
         return content, ()
-    keys = ", ".join(repr(key) for key in list(content)[:8])
+    keys = ", ".join(brief(key) for key in list(content)[:8])
     raise CheckpointError(f"it has no 'net' but {keys or 'nothing'}; {EXPECTED}")
 
 
@@ -112,70 +116,105 @@ def _as_dict(value: object) -> dict[Any, Any] | None:
     if isinstance(value, Call) and isinstance(value.function, Global) and value.function in _MAPPINGS:
         # Python 2 and 3 write an OrderedDict's content as items set on it, or as a list of pairs in the call.
         pairs = value.arguments[0] if value.arguments and isinstance(value.arguments[0], list) else []
-        listed = {pair[0]: pair[1] for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2}
-        return {**listed, **value.items}
+        sound = (pair for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2)
+        listed = {key: item for key, item in sound if is_plain_key(key)}
+        return {**listed, **(value.items or {})}
     return None
+
+
+def _key_name(key: object) -> str:
+    return key[:80] if isinstance(key, str) else brief(key)
 
 
 def _layout_of(value: object) -> Layout | None:
     """Return the description of a tensor or parameter, or None where `value` is something else."""
     if isinstance(value, Layout):
         return value
-    if not isinstance(value, Call) or not isinstance(value.function, Global):
-        return None
-    if value.function in _REBUILD_PARAMETER and value.arguments:
-        return _layout_of(value.arguments[0])
-    if value.function in _REBUILD_TENSOR and len(value.arguments) >= 4:
+    if _calls(value, _REBUILD_PARAMETER) and value.arguments:
+        value = value.arguments[0]
+    if _calls(value, _REBUILD_TENSOR) and len(value.arguments) >= 4:
         return _layout_from(*value.arguments[:4])
     return None
 
 
+def _calls(value: object, functions: set[Global]) -> TypeGuard[Call]:
+    return isinstance(value, Call) and isinstance(value.function, Global) and value.function in functions
+
+
 def _layout_from(storage: object, offset: object, size: object, stride: object) -> Layout | None:
     """Check the arguments of torch's `_rebuild_tensor`; None where they are not what torch writes."""
-    if not isinstance(storage, Persistent) or not isinstance(size, tuple) or not isinstance(stride, tuple):
-        return None
-    sound = all(type(number) is int and number >= 0 for number in (offset, *size, *stride))
-    if not sound or not isinstance(offset, int) or len(size) != len(stride):
+    if not isinstance(storage, Persistent):
         return None
     dtype, key, elements = storage_of(storage)
-    return Layout(dtype, key, elements, offset, size, stride)
+    return checked_layout(dtype, (key, elements), offset, size, stride)
 
 
 def _read_tensors(weights: Mapping[Any, Any], content: Content, limit: int) -> dict[str, Tensor]:
     """Build every entry; `limit` bounds the bytes of all, so that shared storages cannot multiply."""
     state: dict[str, Tensor] = {}
     total = 0
+    storages = _Storages(content, limit)
     for name, value in weights.items():
         layout = _layout_of(value)
         if not isinstance(name, str) or layout is None:
-            raise CheckpointError(f"its entry {name!r} is {_describe(value)}, not a tensor; {EXPECTED}")
+            raise CheckpointError(f"its entry {brief(name)} is {_describe(value)}, not a tensor; {EXPECTED}")
         total += math.prod(layout.size) * layout.dtype.itemsize
         if total > limit:
-            raise CheckpointError(f"its tensors unpack to more than {limit} bytes at {name!r}; it is damaged")
-        state[name] = _build(name, layout, content)
+            raise CheckpointError(f"its tensors unpack to more than {limit} bytes at {brief(name)}; it is damaged")
+        state[name] = _build(name, layout, storages)
     return state
 
 
-def _build(name: str, layout: Layout, content: Content) -> Tensor:
+class _Storages:
+    """Reads parts of storages and keeps the last part, because entries may share a storage.
+
+    A second part of the same storage brings in all of it. `limit` bounds the bytes read in all: many small tensors
+    whose strides span a large storage would otherwise cost far more than the file.
+    """
+
+    def __init__(self, content: Content, limit: int) -> None:
+        self._content, self._limit = content, limit
+        self._read = 0
+        self._key: str | None = None
+        self._begin = 0
+        self._data = bytearray()
+
+    def part(self, layout: Layout, first: int, count: int) -> tuple[bytearray, int]:
+        """Return bytes that hold elements `first` to `first + count`, and the byte where these start."""
+        width = layout.dtype.itemsize
+        begin, end = first * width, (first + count) * width
+        again = layout.storage == self._key
+        if not again or begin < self._begin or end > self._begin + len(self._data):
+            start, stop = (0, layout.storage_elements * width) if again else (begin, end)
+            self._read += stop - start
+            if self._read > self._limit:
+                raise CheckpointError(f"its entries take more than {self._limit} bytes to read; it is damaged")
+            self._data = bytearray(self._content.read_storage(layout.storage, start, stop - start))
+            self._key, self._begin = layout.storage, start
+        return self._data, begin - self._begin
+
+
+def _build(name: str, layout: Layout, storages: _Storages) -> Tensor:
     last = layout.offset + sum((n - 1) * step for n, step in zip(layout.size, layout.stride, strict=True))
     empty = 0 in layout.size
     if not empty and last >= layout.storage_elements:
-        raise CheckpointError(f"its entry {name!r} reaches outside its storage; download it again")
+        raise CheckpointError(f"its entry {brief(name)} reaches outside its storage; download it again")
     if empty:
         return torch.empty(layout.size, dtype=layout.dtype)
-    # Only the elements up to the last one that is read: a storage may be shared by many entries.
-    data = bytearray(content.read_storage(layout.storage, (last + 1) * layout.dtype.itemsize))
+    count = last + 1 - layout.offset
+    data, start = storages.part(layout, layout.offset, count)
     kind = torch.uint8 if layout.dtype == torch.bool else layout.dtype
-    tensor = torch.frombuffer(data, dtype=kind).as_strided(layout.size, layout.stride, layout.offset)
+    elements = torch.frombuffer(data, dtype=kind, count=count, offset=start)
+    tensor = elements.as_strided(layout.size, layout.stride, 0)
     return tensor.to(layout.dtype).contiguous().clone()
 
 
 def _describe(value: object) -> str:
     """Say in a few words what an entry is, without quoting the file at length."""
     if isinstance(value, Call):
-        return f"an object of {str(value.function)[:80]}"
+        return f"an object of {brief(value.function)}"
     if isinstance(value, Global):
-        return f"the name {str(value)[:80]}"
+        return f"the name {brief(value)}"
     if isinstance(value, dict):
         return "a dict" if value else "an empty dict"
     return f"a {type(value).__name__}"

@@ -35,8 +35,8 @@ def model_sections(source: Source) -> dict[str, Any]:
     }
 
 
-def target_sections(target: TargetInfo, precision: str, version: str) -> dict[str, Any]:
-    """Return `precision`, `calibration` and `target`; `version` is the engine's."""
+def target_sections(target: TargetInfo, precision: str, version: str, device: str) -> dict[str, Any]:
+    """Return `precision`, `calibration` and `target`; `version` is the engine's, `device` what it was built for."""
     return {
         "precision": {"asked": precision, "actual": precision, "fp32_islands": []},
         "calibration": None,
@@ -44,7 +44,7 @@ def target_sections(target: TargetInfo, precision: str, version: str) -> dict[st
             "name": target.name,
             "engine": target.engine,
             "version": version,
-            "device": target.devices[0],
+            "device": device,
             "driver": None,
             "soc": None,
         },

@@ -9,13 +9,23 @@ result decides which calls mean a tensor. The instructions are those of the stan
 from __future__ import annotations
 
 import pickletools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any
 
-__all__ = ["MAX_INSTRUCTIONS", "Call", "Global", "Persistent", "PickleFormatError", "read_pickle"]
+__all__ = [
+    "MAX_INSTRUCTIONS",
+    "Call",
+    "Global",
+    "Persistent",
+    "PickleFormatError",
+    "brief",
+    "is_plain_key",
+    "read_pickle",
+]
 
-MAX_INSTRUCTIONS = 5_000_000
-"""A checkpoint of a thousand tensors has about fifty thousand instructions."""
+MAX_INSTRUCTIONS = 500_000
+"""A checkpoint of a thousand tensors has about fifty thousand; ten times that is read. An instruction of one byte
+makes an object of up to a hundred bytes in about a microsecond, so this bounds what a small file can cost."""
 
 _CONSTANTS = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -24,13 +34,17 @@ _CONSTANTS = {
 }
 _LITERALS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _PLAIN_KEYS = (str, int, float, bool, bytes, type(None))
+# Larger integers can be chosen to share one hash value, which makes a dict of them slow.
+_MAX_KEY = 1 << 40
+_MAX_MEMO = 1 << 32
+_BRIEF = 80
 
 
 class PickleFormatError(ValueError):
     """The bytes are not a well-formed pickle."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """A name that the pickle refers to; never imported."""
 
@@ -41,16 +55,16 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True, repr=False)
 class Call:
-    """A call or an object, written down: what was called, with which arguments, and items set on it."""
+    """A call or an object, written down: what was called, with which arguments, and items set on it, if any."""
 
     function: object
     arguments: tuple[Any, ...]
-    items: dict[Any, Any] = field(default_factory=dict)
+    items: dict[Any, Any] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Persistent:
     """A reference to something outside the pickle (in torch's files: a storage)."""
 
@@ -59,6 +73,26 @@ class Persistent:
 
 class _Mark:
     """Start of a group of stack items."""
+
+
+def brief(value: object) -> str:
+    """Name a value of a file in one line of about 80 characters; structures only by their type.
+
+    A small file can describe a structure whose text would fill the memory, so it is never spelled out.
+    """
+    if isinstance(value, Global):
+        # Cut first: the parts may be long.
+        return repr(f"{value.module[:_BRIEF]}.{value.name[:_BRIEF]}"[:_BRIEF])[1:-1]
+    if isinstance(value, str | bytes):
+        return repr(value[:_BRIEF])
+    if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) < _MAX_KEY):
+        return repr(value)
+    return f"a {type(value).__name__}"
+
+
+def is_plain_key(value: object) -> bool:
+    """Tell whether `value` may be the key of a dict: a plain value, cheap to hash."""
+    return isinstance(value, _PLAIN_KEYS) and (not isinstance(value, int) or abs(value) < _MAX_KEY)
 
 
 def read_pickle(stream: IO[bytes], references: list[Persistent] | None = None) -> object:
@@ -105,6 +139,8 @@ class _Machine:
         elif name in _LITERALS:
             self.stack.append(_LITERALS[name])
         elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            if not isinstance(argument, int) or argument >= _MAX_MEMO:
+                raise PickleFormatError("a memo number is too large")
             self.memo[argument] = self.stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
             self.stack.append(self.memo[argument])
@@ -205,10 +241,13 @@ class _Machine:
 
     def _set_items(self, pairs: list[Any]) -> None:
         target = self.stack[-1]
-        items = target.items if isinstance(target, Call) else target
+        if isinstance(target, Call):
+            target.items = items = target.items if target.items is not None else {}
+        else:
+            items = target
         if isinstance(items, dict):
             for key, value in zip(pairs[0::2], pairs[1::2], strict=True):
-                if isinstance(key, _PLAIN_KEYS):
+                if is_plain_key(key):
                     items[key] = value
 
     def op_global(self, argument: str) -> None:
@@ -216,7 +255,9 @@ class _Machine:
 
     def op_stack_global(self) -> None:
         module, name = self._last(2)
-        self.stack.append(Global(str(module), str(name)))
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise PickleFormatError("a name is not text")
+        self.stack.append(Global(module, name))
 
     def op_reduce(self) -> None:
         function, arguments = self._last(2)

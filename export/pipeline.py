@@ -30,8 +30,10 @@ __all__ = [
     "verify_artifact",
 ]
 
-FIXED_STEPS = 4
+FIXED_STEPS = 5
 """What `run_plan` advances its progress by, beside one step per frame of the clip."""
+
+_MAX_SEED = 2**53 - 1  # what every JSON reader keeps exactly: it is in the manifest
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class ExportPlan:
         target: what it is built for.
         precision: one of the target's.
         output: the artifact's folder.
+        device: what the gate runs it on and the manifest names, one of the target's.
     """
 
     variant: str
@@ -53,12 +56,14 @@ class ExportPlan:
     target: TargetInfo
     precision: str
     output: Path
+    device: str
 
     @property
     def command(self) -> str:
         """The command line that repeats this export."""
         words = ["edgetrack", "export", self.variant, "--weights", self.weights, "--target", self.target.name]
         words += ["--precision", self.precision]
+        words += ["--device", self.device] if self.device != self.target.devices[0] else []
         words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
         return shlex.join(words)
 
@@ -79,6 +84,7 @@ def plan_export(
     precision: str = "fp32",
     output: str | Path | None = None,
     seed: int = 0,
+    device: str | None = None,
 ) -> ExportPlan:
     """Check names and packages.
 
@@ -89,19 +95,21 @@ def plan_export(
         precision: one of the target's.
         output: the artifact's folder; None: `<variant>-<target>-<precision>` in the current folder.
         seed: of stand-in weights.
+        device: one of the target's, as "cpu", "cuda:1" or "GPU"; None: its first one.
 
     Raises:
-        InputError: no such variant, target or precision.
+        InputError: no such variant, target, precision or device, or a seed below 0 or above 2**53 - 1.
         EngineUnavailable: a package that the target needs is not installed.
     """
     find_variant(variant)
-    if seed < 0:
-        raise InputError(f"seed is {seed}; give a number from 0")
+    if not 0 <= seed <= _MAX_SEED:
+        raise InputError(f"seed is {seed}; give a number from 0 to {_MAX_SEED}")
     info = target_of(target)
     info.check_precision(precision)
+    chosen = _device_of(info, device)
     writer_of(info.name).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
-    return ExportPlan(variant, str(weights), seed, info, precision, folder)
+    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen)
 
 
 def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
@@ -127,11 +135,12 @@ def export_tracker(
     clip: Clip | None = None,
     force: bool = False,
     allow_mismatch: bool = False,
+    device: str | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build an artifact and prove it against the published loop: `plan_export`, then `run_plan`; see these."""
-    plan = plan_export(variant, weights, target=target, precision=precision, output=output, seed=seed)
+    plan = plan_export(variant, weights, target=target, precision=precision, output=output, seed=seed, device=device)
     return run_plan(plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=progress)
 
 
@@ -235,7 +244,7 @@ def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -
     return {
         **model_sections(source),
         "graphs": [graph_section(graph, folder, files[graph.role]) for graph in source.graphs],
-        **target_sections(plan.target, plan.precision, writer.version()),
+        **target_sections(plan.target, plan.precision, writer.version(), plan.device),
         "verification": None,
         "build": build_section(plan.command, source.seed),
     }
@@ -248,14 +257,36 @@ def _judge(report: ParityReport, output: Path, allow_mismatch: bool) -> ParityRe
     if allow_mismatch:
         return replace(report, allowed_mismatch=True)
     beside = _report_path(output)
-    text = json.dumps(report.as_dict(every_frame=True), indent=2) + "\n"
-    partial = beside.with_name(f".{beside.name}.partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(beside)
+    try:
+        _write_report(report, beside)
+        written = f"only the report {beside} was written"
+    except OSError as error:
+        written = f"nothing was written, not even the report {beside} ({error.strerror or error})"
     raise ParityError(
         f"{output.name} does not give its source's results: {'; '.join(report.failures)}; "
-        f"only the report {beside} was written (--allow-mismatch keeps the artifact all the same)"
+        f"{written} (--allow-mismatch keeps the artifact all the same)"
     )
+
+
+def _write_report(report: ParityReport, path: Path) -> None:
+    """Write the report in one step: all of it or nothing."""
+    text = json.dumps(report.as_dict(every_frame=True), indent=2) + "\n"
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _device_of(target: TargetInfo, device: str | None) -> str:
+    """Return `device`, which may name one of several of its kind ("cuda:1", "GPU.0"), or the target's first."""
+    if device is None:
+        return target.devices[0]
+    kind = device.replace(".", ":").split(":")[0].lower()
+    if kind not in {known.lower() for known in target.devices}:
+        raise InputError(f"{target.name} has no device {device!r}; give {', '.join(target.devices)}")
+    return device
 
 
 def _report_path(output: Path) -> Path:

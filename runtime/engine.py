@@ -63,10 +63,10 @@ class Engine(ABC):
 
         Raises:
             EngineUnavailable: the engine or the device is not here.
-            InputError: `threads` is not a positive number.
+            InputError: `threads` is not a positive whole number.
         """
-        if threads is not None and not 1 <= threads <= 1024:
-            raise InputError(f"threads is {threads}; give a number from 1 to 1024, or leave it out")
+        if threads is not None and (type(threads) is not int or not 1 <= threads <= 1024):
+            raise InputError(f"threads is {threads!r}; give a whole number from 1 to 1024, or leave it out")
         self.device = device
         self.threads = threads
         self.cache_dir = cache_dir

@@ -1,4 +1,4 @@
-"""Builds a FARTrack tracker: opens its two graphs and hands them to the compiled core."""
+"""Builds a FARTrack tracker: opens its graphs and hands them to the compiled core."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ __all__ = ["build_fartrack"]
 
 
 def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], engine: Engine) -> FarTracker:
-    """Return the compiled tracker over sessions of the "template" and "search" graphs.
+    """Return the compiled tracker over sessions of the "template", "search" and, if there is one, "first" graphs.
 
-    The search graph is opened at two sizes: `kept` = all tokens of a template on the first tracked frame, and
-    what is left after pruning from then on. The core checks the spec; read here is what the sizes need.
+    An old template has `kept` tokens: all of them on the first tracked frame, what is left after pruning from then
+    on. Engines that need static shapes ship a "first" graph for the one; else "search" is opened at both sizes.
+    The core checks the spec; read here is what the sizes need.
 
     Raises:
         ArtifactError: a value of `spec` is impossible, or something is missing or does not fit.
@@ -29,7 +30,9 @@ def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], eng
     tokens = fields.section("template").integer("tokens", 1, 4096)
     kept = tokens - fields.section("templates").integer("prune", 0, tokens - 1)
     fields.section("memory").number("limit_mib", 0.0, 65_536.0)
-    fields.number("clip_margin_px", 0.0, 1000.0)  # more would let the box grow out of the picture
+    margin = fields.number("clip_margin_px", 0.0, 1000.0)  # more would make every box as large as the picture
+    if margin == 0:
+        raise fields.error("clip_margin_px", margin, "a number above 0, so that every box has a size")
     for role in ("template", "search"):
         if role not in graphs:
             raise ArtifactError(
@@ -37,8 +40,8 @@ def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], eng
                 "export the artifact again"
             )
     template = _graph(engine.open(graphs["template"].path, {}))
-    first = _graph(engine.open(graphs["search"].path, {"kept": tokens}))
-    search = first if kept == tokens else _graph(engine.open(graphs["search"].path, {"kept": kept}))
+    first = _search(engine, "first" if "first" in graphs else "search", graphs, tokens)
+    search = first if kept == tokens and "first" not in graphs else _search(engine, "search", graphs, kept)
     try:
         return FarTracker(dict(spec), template, first, search)
     except MemoryError as error:
@@ -46,6 +49,18 @@ def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], eng
             f"the template history of {spec['memory']['limit_mib']} MiB does not fit this machine's memory; "
             "load with a smaller history_mib"
         ) from error
+
+
+def _search(engine: Engine, role: str, graphs: Mapping[str, GraphFile], kept: int) -> Graph:
+    """Open a search graph for old templates of `kept` tokens, a size that its file has to be made for."""
+    file = graphs[role]
+    made_for = file.dims.get("kept", (kept,))  # a file of static shape names no dimension; the core checks it
+    if kept not in made_for:
+        raise ArtifactError(
+            f"the {role} graph is made for {', '.join(map(str, made_for))} tokens of an old template (dimension "
+            f"'kept'), the tracker needs {kept}; export the artifact again"
+        )
+    return _graph(engine.open(file.path, {"kept": kept}))
 
 
 def _graph(session: Session) -> Graph:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,18 +13,11 @@ from edgetrack.errors import ArtifactError, InputError
 from edgetrack.registry import Registry
 from edgetrack.runtime.core import FarTracker, State
 from edgetrack.runtime.engine import Engine
+from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 
 __all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "Tracker", "build_tracker"]
 
 Box = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, slots=True)
-class GraphFile:
-    """One graph of an artifact: its engine file, and every value each symbolic dimension takes."""
-
-    path: Path
-    dims: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 FamilyBuilder = Callable[[Mapping[str, Any], Mapping[str, GraphFile], Engine], FarTracker]
@@ -44,13 +35,14 @@ def build_tracker(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], engi
         engine: an open engine; the tracker closes it.
 
     Raises:
-        ArtifactError: the family is unknown, or spec and graphs do not fit it.
+        ArtifactError: the family is unknown, spec and graphs do not fit it, or a file has other tensors than its
+            `GraphFile` says.
         EngineUnavailable: the device cannot run a graph.
     """
     family = spec.get("family")
     if not isinstance(family, str):
         raise ArtifactError(f"the tracker section names no family (it says {family!r}); export the artifact again")
-    return Tracker(FAMILIES.get(family)(spec, graphs, engine), engine)
+    return Tracker(FAMILIES.get(family)(spec, graphs, CheckedEngine(engine, graphs.values())), engine)
 
 
 class Tracker:
@@ -58,7 +50,8 @@ class Tracker:
 
     Boxes are (x, y, w, h) in pixels, float, x and y of the top-left corner, 0-based. Frames are uint8 arrays,
     by default HxWx3 BGR as OpenCV reads them; any strides are fine and the frame is not copied. `color` names
-    other layouts: "rgb", "gray" (HxW), "bgra", "rgba" (HxWx4), "nv12" ((H*3/2)xW).
+    other layouts: "rgb", "gray" (HxW), "bgra", "rgba" (HxWx4), "nv12" ((H*3/2)xW); what `init` is given holds for
+    the updates that follow.
 
     A tracker belongs to one thread at a time; several trackers may run in parallel threads.
     """
@@ -67,6 +60,7 @@ class Tracker:
         """Use `edgetrack.load` instead; `core` is the compiled tracker, `engine` what runs its networks."""
         self._core: FarTracker | None = core
         self._engine = engine
+        self._color = "bgr"
 
     def init(self, frame: NDArray[np.uint8], box: Sequence[float] | NDArray[Any], *, color: str = "bgr") -> None:
         """Start following what is inside `box` in `frame`; may be called again for another target.
@@ -74,19 +68,20 @@ class Tracker:
         Args:
             frame: uint8 image; its size is the size that all following frames must have.
             box: four finite numbers x, y, w, h in pixels with w and h above 0, not wholly outside the frame.
-            color: layout of the frame, see the class.
+            color: layout of the frame and, unless `update` is told otherwise, of those that follow; see the class.
 
         Raises:
             InputError: the frame or box cannot be used, or the tracker is closed.
         """
         self.core.init(_checked_frame(frame), _checked_box(box), color)
+        self._color = color
 
-    def update(self, frame: NDArray[np.uint8], *, color: str = "bgr") -> tuple[bool, Box]:
+    def update(self, frame: NDArray[np.uint8], *, color: str | None = None) -> tuple[bool, Box]:
         """Find the target in the next frame.
 
         Args:
             frame: uint8 image of the size given to `init`.
-            color: layout of the frame, see the class.
+            color: layout of the frame, see the class; None: the one given to the last `init`.
 
         Returns:
             Whether the target was found, and its box (x, y, w, h); the last box if it was not.
@@ -95,7 +90,7 @@ class Tracker:
             InputError: the frame cannot be used, `init` was not called, or the tracker is closed.
             EngineUnavailable: the device failed.
         """
-        ok, (x, y, w, h) = self.core.update(_checked_frame(frame), color)
+        ok, (x, y, w, h) = self.core.update(_checked_frame(frame), self._color if color is None else color)
         return ok, (x, y, w, h)
 
     def reset(self) -> None:
@@ -128,6 +123,15 @@ class Tracker:
     def box(self) -> Box:
         """The last box (x, y, w, h) that was reported."""
         x, y, w, h = self.core.box
+        return (x, y, w, h)
+
+    @property
+    def raw_box(self) -> Box:
+        """Box (x, y, w, h) of the published loop, updated on every frame, also while the state is LOST.
+
+        It is what evaluation toolkits score; `box` stays at the last one that could be trusted.
+        """
+        x, y, w, h = self.core.raw_box
         return (x, y, w, h)
 
     @property
@@ -169,6 +173,10 @@ def _checked_box(box: object) -> Box:
         if isinstance(box, str | bytes):
             raise TypeError
         x, y, w, h = (float(value) for value in box)  # type: ignore[attr-defined]
+    except OverflowError as error:
+        raise InputError(
+            "the box holds a number too large for a float; give four numbers x, y, w, h in pixels"
+        ) from error
     except (TypeError, ValueError) as error:
         raise InputError(f"the box is {box!r}, must be four numbers x, y, w, h in pixels") from error
     return (x, y, w, h)

@@ -134,10 +134,10 @@ class ToyFamily:
 
         return ToyLoop(run_encode, run_search)
 
-    def thresholds(self, precision):
+    def thresholds(self, variant, precision):
         if precision == "fp16":
             return Thresholds({"tokens": 1e-2}, float("inf"), 0.0, 0.9)
-        return Thresholds({"tokens": self.tensor_limit, "shift": self.tensor_limit}, 0.01, 0.99, 0.999)
+        return Thresholds({"tokens": self.tensor_limit, "shift": self.tensor_limit, "top": 1e-5}, 0.01, 0.99, 0.999)
 
     def parity_inputs(self, variant, net, frames, box):
         loop = self.reference(variant, net)

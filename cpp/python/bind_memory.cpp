@@ -34,8 +34,8 @@ class PyTemplateMemory {
     }
     for (const int row : keep) {
       if (row < 0 || row >= tokens.shape(0)) {
-        throw InputError("row " + std::to_string(row) + " is to be kept; there are " +
-                         std::to_string(tokens.shape(0)) + " rows, counted from 0");
+        throw InputError("row " + std::to_string(row) + " is to be kept; there are " + std::to_string(tokens.shape(0)) +
+                         " rows, counted from 0");
       }
     }
     core_.put(tokens.data(), keep.data());
@@ -78,8 +78,7 @@ std::array<std::int64_t, template_slot_count> slots(std::int64_t n, const std::s
 void init_memory(py::module_& module) {
   module.def("template_slots", &slots, py::arg("n"), py::arg("early") = "shift",
              "Return the history index shown in each of the five slots after frame n.");
-  py::class_<PyTemplateMemory>(module, "TemplateMemory", py::is_final(),
-                               "The bounded history of embedded templates.")
+  py::class_<PyTemplateMemory>(module, "TemplateMemory", py::is_final(), "The bounded history of embedded templates.")
       .def(py::init<int, int, std::size_t>(), py::arg("rows"), py::arg("channels"), py::arg("limit_bytes"))
       .def("put", &PyTemplateMemory::put, py::arg("tokens"), py::arg("keep"))
       .def("get", &PyTemplateMemory::get, py::arg("k"))

@@ -42,18 +42,15 @@ std::pair<py::array_t<std::uint8_t>, double> crop(py::handle frame, const Quad& 
   return {out, without_gil([&] { return cropper.crop(view, box_of(box), factor, pixels); }).resize_factor};
 }
 
-std::pair<py::array_t<float>, double> crop_normalized(py::handle frame, const Quad& box, double factor,
-                                                      int size, const std::array<float, 3>& mean,
-                                                      const std::array<float, 3>& std,
+std::pair<py::array_t<float>, double> crop_normalized(py::handle frame, const Quad& box, double factor, int size,
+                                                      const std::array<float, 3>& mean, const std::array<float, 3>& std,
                                                       const std::string& color) {
   Cropper cropper(size);
   const Normalizer normalizer(mean, std);
   py::array_t<float> out({3, size, size});
   const ImageView view = view_of(frame, color);
   float* planes = out.mutable_data();
-  return {out, without_gil([&] {
-                 return cropper.crop(view, box_of(box), factor, normalizer, planes);
-               }).resize_factor};
+  return {out, without_gil([&] { return cropper.crop(view, box_of(box), factor, normalizer, planes); }).resize_factor};
 }
 
 int classes_of(const Floats& logits) {
@@ -98,9 +95,8 @@ py::array_t<int> rows_to_keep(const Floats& score, int prune) {
 
 void init_numeric(py::module_& module) {
   using py::literals::operator""_a;
-  module.def(
-      "crop", &crop, "frame"_a, "box"_a, "factor"_a, "size"_a, "color"_a = "bgr",
-      "Cut the published square around a box and resize it; uint8 RGB (size, size, 3), resize factor.");
+  module.def("crop", &crop, "frame"_a, "box"_a, "factor"_a, "size"_a, "color"_a = "bgr",
+             "Cut the published square around a box and resize it; uint8 RGB (size, size, 3), resize factor.");
   module.def("crop_normalized", &crop_normalized, "frame"_a, "box"_a, "factor"_a, "size"_a, "mean"_a, "std"_a,
              "color"_a = "bgr", "The same as normalised float32 RGB planes (3, size, size).");
   module.def("decode_bins", &decode, "logits"_a, "bins"_a = 300, "range"_a = 2, "expectation"_a = true,
@@ -110,8 +106,7 @@ void init_numeric(py::module_& module) {
       [](const std::array<float, 4>& corners, const Quad& state, double resize_factor, int search_size) {
         return tuple_of(map_box(corners, box_of(state), resize_factor, search_size));
       },
-      "corners"_a, "state"_a, "resize_factor"_a, "search_size"_a,
-      "Map decoded corners to a box in the frame.");
+      "corners"_a, "state"_a, "resize_factor"_a, "search_size"_a, "Map decoded corners to a box in the frame.");
   module.def(
       "clip_box",
       [](const Quad& box, int height, int width, double margin) {

@@ -77,8 +77,7 @@ class PyGraph final : public Graph {
   }
 
   static bool contiguous(const py::array& array) {
-    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ |
-                           py::detail::npy_api::NPY_ARRAY_ALIGNED_ |
+    constexpr int needed = py::detail::npy_api::NPY_ARRAY_C_CONTIGUOUS_ | py::detail::npy_api::NPY_ARRAY_ALIGNED_ |
                            py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
     return (array.flags() & needed) == needed;
   }
@@ -258,8 +257,7 @@ void init_tracker(py::module_& module) {
            py::arg("run"));
 
   py::class_<PyFarTracker>(module, "FarTracker", py::is_final(), tracker_doc)
-      .def(py::init<const py::dict&, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>,
-                    std::shared_ptr<PyGraph>>(),
+      .def(py::init<const py::dict&, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>>(),
            py::arg("spec"), py::arg("template"), py::arg("first"), py::arg("search"))
       .def("init", &PyFarTracker::init, py::arg("frame"), py::arg("box"), py::arg("color") = "bgr")
       .def("update", &PyFarTracker::update, py::arg("frame"), py::arg("color") = "bgr")

@@ -14,8 +14,8 @@ namespace {
 std::string shape_of(const py::array& array) { return py::str(array.attr("shape")).cast<std::string>(); }
 
 [[noreturn]] void refuse(const py::array& array, const std::string& color, const std::string& wanted) {
-  throw InputError("the frame's shape is " + shape_of(array) + ", but \"" + color + "\" frames are " +
-                   wanted + "; pass such an array or name its color");
+  throw InputError("the frame's shape is " + shape_of(array) + ", but \"" + color + "\" frames are " + wanted +
+                   "; pass such an array or name its color");
 }
 
 int side(const py::array& array, py::ssize_t axis) {

@@ -55,12 +55,10 @@ class Section {
 
   int integer(const char* key) {
     const py::object found = value(key);
-    if (!py::isinstance<py::int_>(found) || py::isinstance<py::bool_>(found))
-      throw wrong(key, found, "a whole number");
+    if (!py::isinstance<py::int_>(found) || py::isinstance<py::bool_>(found)) throw wrong(key, found, "a whole number");
     int overflow = 0;
     const long long number = PyLong_AsLongLongAndOverflow(found.ptr(), &overflow);
-    if (overflow != 0 || number < std::numeric_limits<int>::min() ||
-        number > std::numeric_limits<int>::max()) {
+    if (overflow != 0 || number < std::numeric_limits<int>::min() || number > std::numeric_limits<int>::max()) {
       throw wrong(key, found, "a whole number that fits 32 bits");
     }
     return static_cast<int>(number);
@@ -81,14 +79,13 @@ class Section {
   void finish() const {
     for (const auto& item : object_) {
       const auto key = py::str(item.first).cast<std::string>();
-      if (read_.count(key) == 0)
-        throw ArtifactError("tracker spec: " + path_ + key + " is not known; " + remedy);
+      if (read_.count(key) == 0) throw ArtifactError("tracker spec: " + path_ + key + " is not known; " + remedy);
     }
   }
 
   ArtifactError wrong(const char* key, const py::object& found, const std::string& expected) const {
-    return ArtifactError("tracker spec: " + name(key) + " is " + py::repr(found).cast<std::string>() +
-                         " where " + expected + " is expected; " + remedy);
+    return ArtifactError("tracker spec: " + name(key) + " is " + py::repr(found).cast<std::string>() + " where " +
+                         expected + " is expected; " + remedy);
   }
 
  private:
@@ -160,11 +157,11 @@ void read_memory(Section memory, FarTrackSpec& spec) {
 void read_score(Section score, FarTrackSpec& spec) {
   score.only("kind", "bin-mass");
   spec.score_radius = score.integer("radius");
-  spec.uncertain_below = score.number("uncertain_below");
-  spec.lost_below = score.number("lost_below");
+  spec.score.uncertain_below = score.number("uncertain_below");
+  spec.score.lost_below = score.number("lost_below");
   if (!score.value("calibration").is_none()) {
     Section calibration = score.section("calibration");
-    spec.calibration = Calibration{calibration.number("slope"), calibration.number("intercept")};
+    spec.score.calibration = Calibration{calibration.number("slope"), calibration.number("intercept")};
     calibration.finish();
   }
   score.finish();

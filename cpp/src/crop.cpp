@@ -12,6 +12,7 @@
 
 #include "edgetrack/error.hpp"
 #include "pixels.hpp"
+#include "spread.hpp"
 
 namespace edgetrack {
 namespace {
@@ -79,15 +80,14 @@ Range positions_inside(const std::vector<int>& columns, Range real) {
 // Blends the two taps of every pixel; OpenCV drops four bits before the second pass. pairs: pair_bytes for
 // each output pixel, its taps `gap` bytes apart; weights: eight numbers for each, (first, second) in every
 // lane. count: output pixels, even.
-void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int16_t* weights,
-                   std::size_t count, std::int16_t* out) {
+void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int16_t* weights, std::size_t count,
+                   std::int16_t* out) {
 #ifdef __SSE2__
   // Compilers do not find the one instruction that fits, and this is the hottest loop.
   const auto load = [](const void* from) { return _mm_loadu_si128(static_cast<const __m128i*>(from)); };
   const __m128i zero = _mm_setzero_si128();
   const __m128i gap_bits = _mm_cvtsi32_si128(static_cast<int>(8 * gap));
-  for (std::size_t i = 0; i < count;
-       i += 2, pairs += 2 * pair_bytes, weights += 4 * lanes, out += 2 * lanes) {
+  for (std::size_t i = 0; i < count; i += 2, pairs += 2 * pair_bytes, weights += 4 * lanes, out += 2 * lanes) {
     const __m128i first = load(pairs);
     const __m128i second = _mm_srl_epi64(first, gap_bits);
     const __m128i pixel0 = _mm_unpacklo_epi8(_mm_unpacklo_epi8(first, second), zero);
@@ -108,8 +108,8 @@ void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int
 }
 
 // Blends two rows: OpenCV truncates each product to 16 bits before it rounds the sum.
-void blend_rows(const std::int16_t* row0, const std::int16_t* row1, std::int16_t weight0,
-                std::int16_t weight1, std::size_t count, std::uint8_t* out) {
+void blend_rows(const std::int16_t* row0, const std::int16_t* row1, std::int16_t weight0, std::int16_t weight1,
+                std::size_t count, std::uint8_t* out) {
   for (std::size_t i = 0; i < count; ++i) {
     out[i] = static_cast<std::uint8_t>((((weight0 * row0[i]) >> 16) + ((weight1 * row1[i]) >> 16) + 2) >> 2);
   }
@@ -144,7 +144,8 @@ struct Cropper::Scratch {
         columns(size),
         weights(2 * lanes * count),
         pairs(pair_bytes * count),
-        bytes(lanes * count) {
+        bytes(lanes * count),
+        meter(bytes.size()) {
     for (Row& row : blended) row.lanes.resize(lanes * count);
   }
 
@@ -158,9 +159,7 @@ struct Cropper::Scratch {
     is_packed = PackedPixel::fits(view);
     gap = is_packed ? channel_count(view.format) : static_cast<std::ptrdiff_t>(lanes);
     order = is_packed ? PackedPixel::order(view) : Order{0, 1, 2};
-    for (std::size_t i = 0; i < lanes; ++i) {
-      colour_mask[i] = std::find(order.begin(), order.end(), static_cast<int>(i)) != order.end() ? 255 : 0;
-    }
+    meter.clear();
     blended[0].source = blended[1].source = -1;
   }
 
@@ -176,10 +175,14 @@ struct Cropper::Scratch {
       }
     }
     const Range real = real_pixels(window.x1, window.side, view.width);
-    first_real = second_real = Range{};
+    first_real = second_real = inside = Range{};
     if (real.begin < real.end) {
       first_real = positions_inside(columns, real);
       second_real = positions_inside(columns, {real.begin - 1, real.end - 1});
+      inside = {first_real.begin, std::max(first_real.begin, second_real.end)};
+      // A second tap without weight may lie anywhere.
+      while (inside.end < first_real.end && column_taps[static_cast<std::size_t>(inside.end)].weight1 == 0)
+        ++inside.end;
     }
   }
 
@@ -241,19 +244,10 @@ struct Cropper::Scratch {
     blend_rows(row0, row1, tap.weight0, tap.weight1, bytes.size(), bytes.data());
   }
 
-  // Whether every pixel of the output row has the colour of its first one in `colour`.
-  bool shows_only(const std::array<std::uint8_t, lanes>& colour) const {
-    std::uint32_t mask = 0;
-    std::uint32_t wanted = 0;
-    std::memcpy(&mask, colour_mask.data(), lanes);
-    std::memcpy(&wanted, colour.data(), lanes);
-    std::uint32_t difference = 0;
-    for (std::size_t i = 0; i < columns.size(); ++i) {
-      std::uint32_t pixel = 0;
-      std::memcpy(&pixel, bytes.data() + lanes * i, lanes);
-      difference |= pixel ^ wanted;
-    }
-    return (difference & mask) == 0;
+  // Takes the row in `bytes` into the spread, if it is made of frame pixels alone.
+  void note_row(std::size_t position) {
+    const auto [first, second] = source_rows(rows[position]);
+    if (real_rows.contains(window.y1 + first) && real_rows.contains(window.y1 + second)) meter.add(bytes.data());
   }
 
   std::size_t count;  // output columns, rounded up for vectors
@@ -265,19 +259,19 @@ struct Cropper::Scratch {
   std::vector<std::int16_t> weights;  // of both taps, for every lane of every output column
   Range first_real;                   // output columns whose first tap is a real pixel
   Range second_real;                  // the same for the second tap
+  Range inside;                       // output columns made of real pixels alone
   std::vector<std::uint8_t> pairs;    // both taps of every output column, in one row
   std::ptrdiff_t gap = lanes;         // bytes between them
   bool is_packed = false;
   Order order{};
-  std::array<std::uint8_t, lanes> colour_mask{};
   std::array<Row, 2> blended;
   std::vector<std::uint8_t> bytes;
+  SpreadMeter meter;
 };
 
 Cropper::Cropper(int size) : size_(size) {
   if (size < 1 || size > max_size) {
-    throw ArtifactError("crop size " + std::to_string(size) + " px is unusable: give 1 to " +
-                        std::to_string(max_size));
+    throw ArtifactError("crop size " + std::to_string(size) + " px is unusable: give 1 to " + std::to_string(max_size));
   }
   scratch_ = std::make_unique<Scratch>(static_cast<std::size_t>(size));
 }
@@ -293,15 +287,13 @@ CropInfo Cropper::run(const ImageView& view, const Box& box, double factor, cons
   CropInfo info;
   info.window = crop_window(box, factor);
   info.resize_factor = static_cast<double>(size_) / info.window.side;
-  info.constant = true;
   scratch_->plan(view, info.window);
-  std::array<std::uint8_t, lanes> colour{};
   for (int row = 0; row < size_; ++row) {
     scratch_->render_row(view, static_cast<std::size_t>(row));
-    if (row == 0) std::copy_n(scratch_->bytes.begin(), lanes, colour.begin());
-    info.constant = info.constant && scratch_->shows_only(colour);
+    scratch_->note_row(static_cast<std::size_t>(row));
     sink(row);
   }
+  info.spread = scratch_->meter.spread(scratch_->order, scratch_->inside.begin, scratch_->inside.end);
   return info;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "edgetrack/error.hpp"
+#include "finite.hpp"
 
 namespace edgetrack {
 namespace {
@@ -14,13 +15,9 @@ namespace {
 constexpr int coordinates = 4;
 constexpr int max_classes = 1 << 16;
 
-bool all_finite(const float* values, int count) {
-  // x - x is 0 for finite numbers and NaN otherwise; the sum keeps the NaN and vectorises.
-  float sum = 0;
-  for (int i = 0; i < count; ++i) {
-    sum += values[i] - values[i];
-  }
-  return sum == 0;
+// Whether all logits (4, classes) are finite.
+bool usable(const float* logits, int classes) {
+  return all_finite(logits, coordinates * static_cast<std::size_t>(classes));
 }
 
 int index_of_max(const float* values, int count) {
@@ -36,8 +33,7 @@ float expectation(const float* logits, int used, const BinLayout& layout) {
   for (int k = 0; k < used; ++k) {
     const double weight = std::exp(logits[k] - top);
     mass += weight;
-    weighted +=
-        weight * static_cast<double>(origin + static_cast<float>(k) / static_cast<float>(layout.bins));
+    weighted += weight * static_cast<double>(origin + static_cast<float>(k) / static_cast<float>(layout.bins));
   }
   return static_cast<float>(weighted / mass);
 }
@@ -49,8 +45,8 @@ void check(const BinLayout& layout) {
                     layout.bins <= max_classes && layout.range <= max_classes &&
                     static_cast<std::int64_t>(layout.bins) * layout.range <= layout.classes;
   if (!sane) {
-    throw ArtifactError("decode: bins " + std::to_string(layout.bins) + ", range " +
-                        std::to_string(layout.range) + ", classes " + std::to_string(layout.classes) +
+    throw ArtifactError("decode: bins " + std::to_string(layout.bins) + ", range " + std::to_string(layout.range) +
+                        ", classes " + std::to_string(layout.classes) +
                         " do not fit together; bins >= 2, range >= 1 and bins * range <= classes <= " +
                         std::to_string(max_classes) + " are needed");
   }
@@ -58,7 +54,7 @@ void check(const BinLayout& layout) {
 
 BinDecode decode_bins(const float* logits, const BinLayout& layout) {
   BinDecode out;
-  out.finite = all_finite(logits, coordinates * layout.classes);
+  out.finite = usable(logits, layout.classes);
   if (!out.finite) {
     return out;
   }
@@ -74,16 +70,15 @@ BinDecode decode_bins(const float* logits, const BinLayout& layout) {
     }
     out.argmax[i] = best;
     out.probability[i] = static_cast<float>(1 / mass);
-    out.corners[i] =
-        layout.expectation
-            ? ((static_cast<float>(best) + 0.5f) / scale - origin + expectation(row, used, layout)) / 2
-            : static_cast<float>(best) / scale - origin;
+    out.corners[i] = layout.expectation
+                         ? ((static_cast<float>(best) + 0.5f) / scale - origin + expectation(row, used, layout)) / 2
+                         : static_cast<float>(best) / scale - origin;
   }
   return out;
 }
 
 BinMass bin_mass(const float* logits, int classes, int used, int radius) {
-  if (!all_finite(logits, coordinates * classes)) {
+  if (!usable(logits, classes)) {
     return {0, false};
   }
   double product = 1;

@@ -2,13 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
-#include <cstring>
 #include <numeric>
 #include <string>
 #include <utility>
 
 #include "edgetrack/error.hpp"
+#include "finite.hpp"
 
 namespace edgetrack {
 namespace {
@@ -27,55 +26,6 @@ class Stopwatch {
   using Clock = std::chrono::steady_clock;
   Clock::time_point last_ = Clock::now();
 };
-
-// Tests exponent bits as integers: unlike float comparisons, this vectorises.
-bool all_finite(const float* values, std::size_t count) noexcept {
-  std::uint32_t bad = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    std::uint32_t bits = 0;
-    std::memcpy(&bits, values + i, sizeof bits);
-    bad |= static_cast<std::uint32_t>((bits & 0x7F800000U) == 0x7F800000U);
-  }
-  return bad == 0;
-}
-
-// Output positions [begin, end) of a crop's axis that are blended from frame pixels alone, none of them
-// padding.
-struct Span {
-  int begin;
-  int end;
-};
-
-Span inside_frame(int start, int side, int extent, int size) {
-  // Output i lies at source position (i + 0.5) side / size - 0.5 and reads that pixel and the next one.
-  const auto output_of = [&](int source) { return (source + 0.5) * size / side - 0.5; };
-  const int before = std::max(0, -start);
-  const int after = std::max(0, start + side - extent + 1);
-  const int begin = before == 0 ? 0 : static_cast<int>(std::ceil(output_of(before)));
-  const int end = after == 0 ? size : static_cast<int>(std::floor(output_of(side - 2 - after))) + 1;
-  return {begin, std::min(end, size)};
-}
-
-// Says whether what a crop shows of the frame has one colour throughout. Padding does not count: a blank
-// frame stays blank when the crop reaches over its border.
-bool shows_nothing(const CropInfo& crop, const ImageView& frame, const float* planes, int size) {
-  if (crop.constant) return true;
-  const CropWindow& window = crop.window;
-  const Span columns = inside_frame(window.x1, window.side, frame.width, size);
-  const Span rows = inside_frame(window.y1, window.side, frame.height, size);
-  if (columns.begin >= columns.end || rows.begin >= rows.end) return false;
-  const auto stride = static_cast<std::ptrdiff_t>(size);
-  for (std::ptrdiff_t channel = 0; channel < 3; ++channel) {
-    const float* plane = planes + channel * stride * stride;
-    const float value = plane[rows.begin * stride + columns.begin];
-    for (std::ptrdiff_t row = rows.begin; row < rows.end; ++row) {
-      const float* line = plane + row * stride;
-      if (std::any_of(line + columns.begin, line + columns.end, [=](float v) { return v != value; }))
-        return false;
-    }
-  }
-  return true;
-}
 
 std::string text_of(const std::vector<std::int64_t>& shape) {
   std::string text = "[";
@@ -104,8 +54,8 @@ const FarTrackSpec& checked(const FarTrackSpec& spec) {
 
 }  // namespace
 
-FarTracker::FarTracker(const FarTrackSpec& spec, std::shared_ptr<Graph> template_graph,
-                       std::shared_ptr<Graph> first, std::shared_ptr<Graph> search)
+FarTracker::FarTracker(const FarTrackSpec& spec, std::shared_ptr<Graph> template_graph, std::shared_ptr<Graph> first,
+                       std::shared_ptr<Graph> search)
     : spec_(checked(spec)),
       normalizer_(spec.mean, spec.stddev),
       template_cropper_(spec.template_size),
@@ -119,15 +69,14 @@ FarTracker::FarTracker(const FarTrackSpec& spec, std::shared_ptr<Graph> template
   Graph& graph = present(template_graph_, "template");
   const std::int64_t size = spec.template_size;
   template_image_ = checked(graph.input("image"), {1, 3, size, size}, "the template graph's input 'image'");
-  template_tokens_ = checked(graph.output("tokens"), {1, spec.tokens, spec.channels},
-                             "the template graph's output 'tokens'");
+  template_tokens_ =
+      checked(graph.output("tokens"), {1, spec.tokens, spec.channels}, "the template graph's output 'tokens'");
   // Without pruning every row stays, in order; with it, read() rewrites this every frame.
   std::iota(keep_.begin(), keep_.end(), 0);
   mask_.reserve(static_cast<std::size_t>(spec.tokens));
 }
 
-FarTracker::SearchPort FarTracker::bind_search(std::shared_ptr<Graph> graph, const char* role,
-                                               int kept) const {
+FarTracker::SearchPort FarTracker::bind_search(std::shared_ptr<Graph> graph, const char* role, int kept) const {
   Graph& g = present(graph, role);
   const std::string of = std::string("the ") + role + " graph's ";
   const std::int64_t size = spec_.search_size;
@@ -162,8 +111,8 @@ void FarTracker::init(const ImageView& frame, const Box& box) {
   crop_window(box, spec_.search_factor);  // throws now for a box that the first update could not look around
   Timings timings;
   if (!embed(frame, box, timings)) {
-    throw EngineError(
-        "the template graph gave values that are not finite for the init frame; verify the artifact");
+    throw ArtifactError(
+        "the template graph gave values that are not finite for the init frame; export the artifact again");
   }
   reset();
   std::copy_n(template_tokens_, token_values(), newest_.begin());
@@ -181,10 +130,9 @@ Result FarTracker::update(const ImageView& frame) {
   Timings timings;
   Stopwatch watch;
   const CropInfo crop = search_cropper_.crop(frame, state_, spec_.search_factor, normalizer_, port.search);
-  const bool blank = shows_nothing(crop, frame, port.search, spec_.search_size);
   timings.crop_ms = watch.lap();
   Sight sight;
-  if (!blank) {
+  if (!crop.blank()) {
     fill_slots(port);
     timings.memory_ms = watch.lap();
     port.graph->run();
@@ -226,8 +174,7 @@ FarTracker::Sight FarTracker::read(const SearchPort& port, double resize_factor)
   const Box mapped = map_box(bins.corners, state_, resize_factor, spec_.search_size);
   sight.box = clip_box(mapped, height_, width_, spec_.clip_margin_px);
   const int used = spec_.decode.bins * spec_.decode.range;
-  sight.raw_score =
-      static_cast<double>(bin_mass(port.logits, spec_.decode.classes, used, spec_.score_radius).value);
+  sight.raw_score = static_cast<double>(bin_mass(port.logits, spec_.decode.classes, used, spec_.score_radius).value);
   sight.finite = true;
   return sight;
 }
@@ -255,14 +202,8 @@ void FarTracker::remember(const Sight& sight) noexcept {
 }
 
 void FarTracker::report(const Sight& sight) noexcept {
-  double score = sight.raw_score;
-  if (spec_.calibration) {
-    score = 1 / (1 + std::exp(-(spec_.calibration->slope * score + spec_.calibration->intercept)));
-  }
-  result_.score = score;
-  result_.state = score < spec_.lost_below        ? State::lost
-                  : score < spec_.uncertain_below ? State::uncertain
-                                                  : State::tracking;
+  result_.score = score_of(sight.raw_score, spec_.score);
+  result_.state = state_of(result_.score, spec_.score);
   result_.ok = result_.state != State::lost;
   if (result_.ok) result_.box = sight.box;
 }
@@ -296,8 +237,7 @@ std::array<std::int64_t, template_slot_count> FarTracker::slots() const noexcept
 }
 
 void FarTracker::set_state(const Box& box) {
-  if (!started_)
-    throw InputError("set_state was called before init; call init(frame, box) on the first frame");
+  if (!started_) throw InputError("set_state was called before init; call init(frame, box) on the first frame");
   check_box(box, width_, height_);
   crop_window(box, spec_.search_factor);
   state_ = box;

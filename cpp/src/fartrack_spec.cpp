@@ -1,8 +1,7 @@
 #include <cmath>
-#include <sstream>
 
-#include "edgetrack/error.hpp"
 #include "edgetrack/fartrack.hpp"
+#include "require.hpp"
 
 namespace edgetrack {
 namespace {
@@ -11,40 +10,23 @@ namespace {
 constexpr int most_tokens = 1 << 16;
 constexpr int most_channels = 1 << 16;
 
-void require(bool fine, const char* name, double value, const char* expected) {
-  if (fine) return;
-  std::ostringstream message;
-  message << "tracker spec: " << name << " is " << value << "; it must be " << expected;
-  throw ArtifactError(message.str());
-}
-
 }  // namespace
 
 void check(const FarTrackSpec& spec) {
   check(spec.decode);
-  require(spec.template_factor > 0 && std::isfinite(spec.template_factor), "template.factor",
-          spec.template_factor, "positive");
-  require(spec.search_factor > 0 && std::isfinite(spec.search_factor), "search.factor", spec.search_factor,
+  require(spec.template_factor > 0 && std::isfinite(spec.template_factor), "template.factor", spec.template_factor,
           "positive");
+  require(spec.search_factor > 0 && std::isfinite(spec.search_factor), "search.factor", spec.search_factor, "positive");
   require(spec.tokens > 0 && spec.tokens <= most_tokens, "template.tokens", spec.tokens, "1 to 65536");
-  require(spec.channels > 0 && spec.channels <= most_channels, "template.channels", spec.channels,
-          "1 to 65536");
+  require(spec.channels > 0 && spec.channels <= most_channels, "template.channels", spec.channels, "1 to 65536");
   require(spec.prune >= 0 && spec.prune < spec.tokens, "templates.prune", spec.prune,
           "at least 0 and less than template.tokens");
   require(spec.prune == 0 || spec.early == EarlySlots::shift, "templates.prune", spec.prune,
           "0 where templates.early is 'distill', which shows the newest template in a slot for pruned ones");
-  require(spec.clip_margin_px >= 0 && std::isfinite(spec.clip_margin_px), "clip_margin_px",
-          spec.clip_margin_px, "0 or more");
+  require(spec.clip_margin_px > 0 && std::isfinite(spec.clip_margin_px), "clip_margin_px", spec.clip_margin_px,
+          "above 0: a box needs a size");
   require(spec.score_radius >= 0, "score.radius", spec.score_radius, "0 or more");
-  require(spec.uncertain_below >= 0 && spec.uncertain_below <= 1, "score.uncertain_below",
-          spec.uncertain_below, "0 to 1");
-  require(spec.lost_below >= 0 && spec.lost_below <= spec.uncertain_below, "score.lost_below",
-          spec.lost_below, "0 or more, and at most score.uncertain_below");
-  if (!spec.calibration) return;
-  require(std::isfinite(spec.calibration->slope), "score.calibration.slope", spec.calibration->slope,
-          "finite");
-  require(std::isfinite(spec.calibration->intercept), "score.calibration.intercept",
-          spec.calibration->intercept, "finite");
+  check(spec.score);
 }
 
 }  // namespace edgetrack

@@ -27,6 +27,7 @@ void check_shape(const Box& box) {
 
 // One axis of clip_box: moves the near edge first, then the far one.
 void clip_axis(double& start, double& length, double frame_side, double margin) {
+  margin = std::min(margin, frame_side);
   double stop = start + length;
   start = std::min(std::max(0.0, start), frame_side - margin);
   stop = std::min(std::max(margin, stop), frame_side);
@@ -41,8 +42,7 @@ CropWindow crop_window(const Box& box, double factor) {
   const double x1 = std::nearbyint(box.x + 0.5 * box.w - 0.5 * side);
   const double y1 = std::nearbyint(box.y + 0.5 * box.h - 0.5 * side);
   if (!(side >= 1)) {
-    throw InputError(describe(box) +
-                     " is too small to crop: its area times the square of the factor must exceed 0");
+    throw InputError(describe(box) + " is too small to crop: its area times the square of the factor must exceed 0");
   }
   if (!(std::max({side, std::abs(x1), std::abs(y1)}) <= max_window_coordinate)) {
     throw InputError(describe(box) + " is too large or too far away to crop: keep its numbers below 1e8");
@@ -76,8 +76,8 @@ Box clip_box(const Box& box, int height, int width, double margin) {
 void check_box(const Box& box, int width, int height) {
   check_shape(box);
   if (!(box.x < width && box.y < height && box.x + box.w > 0 && box.y + box.h > 0)) {
-    throw InputError(describe(box) + " lies outside the " + std::to_string(width) + "x" +
-                     std::to_string(height) + " frame: give a box that overlaps it");
+    throw InputError(describe(box) + " lies outside the " + std::to_string(width) + "x" + std::to_string(height) +
+                     " frame: give a box that overlaps it");
   }
 }
 

@@ -18,8 +18,7 @@ int channel_count(PixelFormat format) {
     case PixelFormat::nv12:
       return 1;
   }
-  throw InputError("pixel format " + std::to_string(static_cast<int>(format)) +
-                   " is unknown: use one of PixelFormat");
+  throw InputError("pixel format " + std::to_string(static_cast<int>(format)) + " is unknown: use one of PixelFormat");
 }
 
 PixelFormat parse_format(std::string_view name) {
@@ -32,8 +31,7 @@ PixelFormat parse_format(std::string_view name) {
   throw InputError("color '" + std::string(name) + "' is unknown: use bgr, rgb, gray, bgra, rgba or nv12");
 }
 
-ImageView packed_view(const std::uint8_t* data, int width, int height, PixelFormat format,
-                      std::ptrdiff_t row_stride) {
+ImageView packed_view(const std::uint8_t* data, int width, int height, PixelFormat format, std::ptrdiff_t row_stride) {
   ImageView view;
   view.data = data;
   view.width = width;
@@ -54,8 +52,8 @@ void check(const ImageView& view) {
     throw InputError("frame is empty (" + size + "): give a frame with at least one pixel");
   }
   if (view.width > max_frame_side || view.height > max_frame_side) {
-    throw InputError("frame of " + size + " is too large: its sides may be " +
-                     std::to_string(max_frame_side) + " px at most");
+    throw InputError("frame of " + size + " is too large: its sides may be " + std::to_string(max_frame_side) +
+                     " px at most");
   }
   if (view.format == PixelFormat::nv12) {
     if (view.width % 2 != 0 || view.height % 2 != 0) {

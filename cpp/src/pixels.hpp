@@ -12,15 +12,13 @@
 
 namespace edgetrack::pixels {
 
-inline constexpr std::size_t lanes = 4;  // bytes kept per pixel: three channels and one that means nothing
+inline constexpr std::size_t lanes = 4;       // bytes kept per pixel: three channels and one that means nothing
 inline constexpr std::size_t pair_bytes = 8;  // bytes kept for the two source pixels of an output pixel
 
 // The lanes that hold red, green and blue.
 using Order = std::array<int, 3>;
 
-inline bool is_blue_first(PixelFormat format) {
-  return format == PixelFormat::bgr || format == PixelFormat::bgra;
-}
+inline bool is_blue_first(PixelFormat format) { return format == PixelFormat::bgr || format == PixelFormat::bgra; }
 
 // Copies pixels that lie side by side with their channels side by side, as they are: one load for both taps.
 struct PackedPixel {
@@ -82,8 +80,7 @@ struct ScatteredPixel : SinglePixel<ScatteredPixel> {
 };
 
 struct GrayPixel : SinglePixel<GrayPixel> {
-  GrayPixel(const ImageView& view, int row)
-      : base(view.data + row * view.row_stride), stride(view.pixel_stride) {}
+  GrayPixel(const ImageView& view, int row) : base(view.data + row * view.row_stride), stride(view.pixel_stride) {}
 
   void read(int column, std::uint8_t* out) const { out[0] = out[1] = out[2] = base[column * stride]; }
 

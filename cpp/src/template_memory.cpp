@@ -57,8 +57,7 @@ void TemplateMemory::clear() noexcept {
   // Place 0 always holds entry 0. The others are handed out in ascending order, so that pages already touched
   // by an earlier track are used first.
   free_.clear();
-  for (std::size_t place = capacity_ - 1; place > 0; --place)
-    free_.push_back(static_cast<std::uint32_t>(place));
+  for (std::size_t place = capacity_ - 1; place > 0; --place) free_.push_back(static_cast<std::uint32_t>(place));
   head_ = count_ = 0;
   first_ = size_ = 0;
   stride_ = 1;

@@ -20,9 +20,9 @@ inline void report(bool passed, const char* file, int line, const char* what) {
 #define CHECK(condition) report(static_cast<bool>(condition), __FILE__, __LINE__, #condition)
 
 // Two numbers differ by no more than the tolerance (a NaN fails).
-#define CHECK_NEAR(left, right, tolerance)                                                          \
-  report(std::abs(static_cast<double>(left) - static_cast<double>(right)) <= (tolerance), __FILE__, \
-         __LINE__, #left " is near " #right)
+#define CHECK_NEAR(left, right, tolerance)                                                                    \
+  report(std::abs(static_cast<double>(left) - static_cast<double>(right)) <= (tolerance), __FILE__, __LINE__, \
+         #left " is near " #right)
 
 // The expression throws this class or one derived from it; any other exception ends the test.
 #define CHECK_THROWS(expression, error)                                \

@@ -38,8 +38,8 @@ void a_crop_of_the_same_size_is_a_copy() {
   const Bytes frame = noise(40 * 30 * 3);
   const Bytes crop = crop_of(packed_view(frame.data(), 40, 30, PixelFormat::rgb), {5, 4, 24, 24});
   for (std::ptrdiff_t y = 0; y < 24; ++y) {
-    CHECK(std::memcmp(&crop[static_cast<std::size_t>(y * 72)],
-                      &frame[static_cast<std::size_t>((y + 4) * 120 + 15)], 72) == 0);
+    CHECK(std::memcmp(&crop[static_cast<std::size_t>(y * 72)], &frame[static_cast<std::size_t>((y + 4) * 120 + 15)],
+                      72) == 0);
   }
 }
 
@@ -125,22 +125,53 @@ void normalising_is_exact() {
   }
 }
 
-void one_colour_is_noticed() {
+void spread_is_that_of_frame_pixels() {
   Cropper cropper(24);
   Bytes out(3 * 24 * 24);
-  const auto is_constant = [&](const Bytes& frame, PixelFormat format, const Box& box) {
-    return cropper.crop(packed_view(frame.data(), 40, 40, format), box, 1, out.data()).constant;
+  const auto spread = [&](const Bytes& frame, PixelFormat format, const Box& box) {
+    return cropper.crop(packed_view(frame.data(), 40, 40, format), box, 1, out.data()).spread;
   };
-  Bytes frame(40 * 40 * 3, 77);
-  CHECK(is_constant(frame, PixelFormat::rgb, {5, 5, 20, 20}));
-  CHECK(!is_constant(frame, PixelFormat::rgb, {-5, 5, 20, 20}));  // with padding there are two colours
-  CHECK(is_constant(frame, PixelFormat::rgb, {-50, 5, 20, 20}));  // nothing but padding
-  CHECK(is_constant(Bytes(40 * 40 * 3), PixelFormat::rgb, {-5, 5, 20, 20}));
-  frame[(20 * 40 + 15) * 3 + 2] ^= 1;
-  CHECK(!is_constant(frame, PixelFormat::rgb, {5, 5, 24, 24}));
-  Bytes rgba(40 * 40 * 4, 77);
+  Bytes frame(40 * 40 * 3, 76);
+  CHECK(spread(frame, PixelFormat::rgb, {5, 5, 24, 24}) == 0);
+  CHECK(spread(frame, PixelFormat::rgb, {-5, 5, 24, 24}) == 0);   // padding does not count
+  CHECK(spread(frame, PixelFormat::rgb, {20, 25, 24, 24}) == 0);  // nor the black last column and row
+  CHECK(spread(frame, PixelFormat::rgb, {-50, 5, 20, 20}) == 0);  // nothing but padding
+  frame[(20 * 40 + 15) * 3 + 2] = 81;
+  CHECK(spread(frame, PixelFormat::rgb, {5, 5, 24, 24}) == 5);
+  CHECK(spread(frame, PixelFormat::bgr, {5, 5, 24, 24}) == 5);
+  frame[(20 * 40 + 17) * 3] = 70;  // another channel: not 11
+  CHECK(spread(frame, PixelFormat::rgb, {5, 5, 24, 24}) == 6);
+  CHECK(spread(frame, PixelFormat::rgb, {18, 5, 24, 24}) == 0);
+  Bytes rgba(40 * 40 * 4, 76);
   for (std::size_t i = 3; i < rgba.size(); i += 4) rgba[i] = static_cast<std::uint8_t>(i);
-  CHECK(is_constant(rgba, PixelFormat::bgra, {5, 5, 20, 20}));  // alpha is not a colour
+  CHECK(spread(rgba, PixelFormat::bgra, {5, 5, 24, 24}) == 0);  // alpha is not a colour
+}
+
+// Every output pixel whose taps are frame pixels counts: those at the ends of a window inside the frame too.
+void spread_reaches_the_ends() {
+  for (const int side : {1, 2, 7, 24, 30}) {
+    for (const int corner : {0, 1}) {
+      Bytes frame(40 * 40, 76);
+      const int at = 5 + corner * (side - 1);
+      frame[static_cast<std::size_t>(at * 40 + at)] = 200;
+      Cropper cropper(24);
+      Bytes out(3 * 24 * 24);
+      const Box box{5, 5, static_cast<double>(side), static_cast<double>(side)};
+      const int spread = cropper.crop(packed_view(frame.data(), 40, 40, PixelFormat::gray), box, 1, out.data()).spread;
+      const auto [low, high] = std::minmax_element(out.begin(), out.end());
+      CHECK(spread == *high - *low);
+      CHECK(side == 1 || spread > 60);
+    }
+  }
+}
+
+void blank_is_at_most_three_levels() {
+  CropInfo info;
+  CHECK(info.blank());
+  info.spread = blank_spread;
+  CHECK(blank_spread == 3 && info.blank());
+  info.spread = blank_spread + 1;
+  CHECK(!info.blank());
 }
 
 void the_report_names_window_and_factor() {
@@ -150,7 +181,7 @@ void the_report_names_window_and_factor() {
   const CropInfo info =
       cropper.crop(packed_view(frame.data(), 40, 40, PixelFormat::gray), {10, 12, 9, 4}, 2, out.data());
   CHECK(info.window.x1 == 8 && info.window.y1 == 8 && info.window.side == 12);
-  CHECK(info.resize_factor == 2.0 && !info.constant);
+  CHECK(info.resize_factor == 2.0 && !info.blank());
 }
 
 // Whatever the window, nothing outside the frame is read (under a sanitizer) and pixels stay in their range.
@@ -164,8 +195,8 @@ void windows_anywhere_are_safe() {
     const int width = even * (1 + static_cast<int>(random() % 12));
     const int height = even * (1 + static_cast<int>(random() % 12));
     const int pixels = width * height;
-    const Bytes frame = noise(static_cast<std::size_t>(
-        format == PixelFormat::nv12 ? pixels * 3 / 2 : pixels * channel_count(format)));
+    const Bytes frame =
+        noise(static_cast<std::size_t>(format == PixelFormat::nv12 ? pixels * 3 / 2 : pixels * channel_count(format)));
     const auto between = [&](double low, double high) {
       return std::uniform_real_distribution<double>(low, high)(random);
     };
@@ -209,7 +240,9 @@ int main() {
   formats_and_strides_do_not_change_the_pixels();
   nv12_is_converted();
   normalising_is_exact();
-  one_colour_is_noticed();
+  spread_is_that_of_frame_pixels();
+  spread_reaches_the_ends();
+  blank_is_at_most_three_levels();
   the_report_names_window_and_factor();
   windows_anywhere_are_safe();
   a_crop_allocates_nothing();

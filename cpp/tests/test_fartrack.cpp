@@ -24,12 +24,8 @@ const Box start{60, 50, 24, 20};
 // A graph with buffers of its own and a function for a network.
 class FakeGraph final : public Graph {
  public:
-  void add_input(const std::string& name, std::vector<std::int64_t> shape) {
-    add(inputs_, name, std::move(shape));
-  }
-  void add_output(const std::string& name, std::vector<std::int64_t> shape) {
-    add(outputs_, name, std::move(shape));
-  }
+  void add_input(const std::string& name, std::vector<std::int64_t> shape) { add(inputs_, name, std::move(shape)); }
+  void add_output(const std::string& name, std::vector<std::int64_t> shape) { add(outputs_, name, std::move(shape)); }
 
   Tensor input(std::string_view name) override { return find(inputs_, name); }
   Tensor output(std::string_view name) override { return find(outputs_, name); }
@@ -100,8 +96,7 @@ struct Rig {
         out[i] = static_cast<float>(embed->runs - 1) + static_cast<float>(i / spec.channels) / 100;
       }
     };
-    for (std::size_t i = 0; i < pixels.size(); ++i)
-      pixels[i] = static_cast<std::uint8_t>((i * 2654435761U) >> 7);
+    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>((i * 2654435761U) >> 7);
     tracker = std::make_unique<FarTracker>(s, embed, first, search);
   }
 
@@ -129,8 +124,7 @@ void check_shown(const Rig& rig, FakeGraph& graph, int kept, const std::array<st
                                     static_cast<std::size_t>(rig.spec.channels);
       // Pruned templates keep rows prune .. tokens-1, as their scores ascend.
       const int source = row + rig.spec.tokens - kept;
-      CHECK(std::abs(values[0] - (static_cast<float>(templates[p]) + static_cast<float>(source) / 100)) <
-            1e-3F);
+      CHECK(std::abs(values[0] - (static_cast<float>(templates[p]) + static_cast<float>(source) / 100)) < 1e-3F);
       CHECK(std::equal(values + 1, values + rig.spec.channels, values));
     }
   }
@@ -153,8 +147,7 @@ void slots_show_the_published_templates(const FarTrackSpec& spec) {
     CHECK(rig.tracker->slots() == expected);
     CHECK(rig.tracker->update(rig.frame()).ok);
     const bool is_first = n == 1;
-    check_shown(rig, is_first ? *rig.first : *rig.search, is_first ? spec.tokens : spec.tokens - spec.prune,
-                expected);
+    check_shown(rig, is_first ? *rig.first : *rig.search, is_first ? spec.tokens : spec.tokens - spec.prune, expected);
     CHECK(rig.tracker->frame_index() == n);
     CHECK(rig.tracker->mask().size() == (spec.prune > 0 ? static_cast<std::size_t>(spec.tokens) : 0));
   }
@@ -219,6 +212,13 @@ void guards_report_lost_and_touch_nothing() {
   CHECK(rig.tracker->update(rig.frame()).ok);
 }
 
+void init_refuses_tokens_that_are_not_finite() {
+  Rig rig;
+  rig.embed->network = [out = rig.embed->output("tokens").data] { out[5] = std::numeric_limits<float>::infinity(); };
+  CHECK_THROWS(rig.tracker->init(rig.frame(), start), ArtifactError);
+  CHECK(!rig.tracker->started());
+}
+
 void wrong_calls_are_refused() {
   Rig rig;
   CHECK_THROWS(rig.tracker->update(rig.frame()), InputError);
@@ -243,11 +243,16 @@ void wrong_specs_and_graphs_are_refused() {
   spec.early = EarlySlots::distill;
   CHECK_THROWS(build(spec), ArtifactError);
   spec = {};
-  spec.lost_below = 0.5;
+  spec.score.lost_below = 0.5;
   CHECK_THROWS(build(spec), ArtifactError);
   spec = {};
-  spec.calibration = Calibration{std::nan(""), 0};
+  spec.score.calibration = Calibration{std::nan(""), 0};
   CHECK_THROWS(build(spec), ArtifactError);
+  for (const double margin : {0.0, -1.0, std::nan("")}) {
+    spec = {};
+    spec.clip_margin_px = margin;
+    CHECK_THROWS(build(spec), ArtifactError);
+  }
   spec = {};
   spec.channels = 64;
   CHECK_THROWS(build(spec), ArtifactError);
@@ -265,6 +270,7 @@ int main() {
   steady_updates_allocate_nothing();
   a_throwing_engine_leaves_the_loop_consistent();
   guards_report_lost_and_touch_nothing();
+  init_refuses_tokens_that_are_not_finite();
   wrong_calls_are_refused();
   wrong_specs_and_graphs_are_refused();
   return failures;

@@ -37,8 +37,8 @@ void windows_stay_within_integers() {
   const CropWindow far = crop_window({-9e8, 9e8, 3, 3}, 4);
   CHECK(is(far, -900000004, 899999996, 12));
   CHECK(crop_window({-2e8, -2e8, 2.5e8, 2.5e8}, 4).side == max_window_coordinate);
-  for (const Box& box : {Box{0, 0, 3e8, 3e8}, Box{2e9, 0, 1, 1}, Box{0, -1e300, 1, 1},
-                         Box{0, 0, 1e300, 1e300}, Box{0, 0, 1e17, 1e-9}, Box{0, 0, 5e-324, 5e-324}}) {
+  for (const Box& box : {Box{0, 0, 3e8, 3e8}, Box{2e9, 0, 1, 1}, Box{0, -1e300, 1, 1}, Box{0, 0, 1e300, 1e300},
+                         Box{0, 0, 1e17, 1e-9}, Box{0, 0, 5e-324, 5e-324}}) {
     CHECK_THROWS(crop_window(box, 4), InputError);
   }
   for (const double factor : {0.0, -1.0, nan, infinity}) {
@@ -59,17 +59,18 @@ void clipping_follows_the_published_order() {
   check_equal(clip_box({475, 355, 50, 50}, 360, 480, 10), {470, 350, 10, 10});
   check_equal(clip_box({100, 100, -40, -40}, 360, 480, 10), {100, 100, 10, 10});
   check_equal(clip_box({-1000, -1000, 5000, 5000}, 360, 480, 10), {0, 0, 480, 360});
-  check_equal(clip_box({1, 1, 1, 1}, 4, 4, 10),
-              {-6, -6, 10, 10});  // a frame below the margin: as the formula says
+  // Where the frame is smaller than the margin, the box is the frame.
+  check_equal(clip_box({1, 1, 1, 1}, 4, 4, 10), {0, 0, 4, 4});
+  check_equal(clip_box({100, -9, 1, 1}, 4, 480, 10), {100, 0, 10, 4});
 }
 
 void boxes_must_touch_the_frame() {
   check_box({0, 0, 5, 5}, 100, 50);
   check_box({-4.9, -4.9, 5, 5}, 100, 50);
   check_box({99.9, 49.9, 500, 500}, 100, 50);
-  for (const Box& box : {Box{-5, 0, 5, 5}, Box{0, -5, 5, 5}, Box{100, 0, 5, 5}, Box{0, 50, 5, 5},
-                         Box{0, 0, 0, 5}, Box{0, 0, 5, -1}, Box{nan, 0, 5, 5}, Box{0, infinity, 5, 5},
-                         Box{0, 0, nan, 5}, Box{-infinity, 0, infinity, 5}}) {
+  for (const Box& box :
+       {Box{-5, 0, 5, 5}, Box{0, -5, 5, 5}, Box{100, 0, 5, 5}, Box{0, 50, 5, 5}, Box{0, 0, 0, 5}, Box{0, 0, 5, -1},
+        Box{nan, 0, 5, 5}, Box{0, infinity, 5, 5}, Box{0, 0, nan, 5}, Box{-infinity, 0, infinity, 5}}) {
     CHECK_THROWS(check_box(box, 100, 50), InputError);
   }
 }

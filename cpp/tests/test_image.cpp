@@ -35,9 +35,7 @@ void packed_views_follow_the_layout() {
 
 void unusable_views_are_refused() {
   const std::uint8_t pixel = 0;
-  const auto of_size = [&](int width, int height) {
-    return packed_view(&pixel, width, height, PixelFormat::gray);
-  };
+  const auto of_size = [&](int width, int height) { return packed_view(&pixel, width, height, PixelFormat::gray); };
   check(of_size(1, 1));
   check(of_size(max_frame_side, max_frame_side));
   CHECK_THROWS(check(ImageView{}), InputError);

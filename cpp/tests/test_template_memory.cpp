@@ -77,8 +77,7 @@ void past_it_slots_show_slightly_older_entries() {
         if (k < n) CHECK(history.get(k) == k - k % stride);
       }
       if (stride > 1)
-        CHECK(static_cast<double>(stride) <
-              1.4 * static_cast<double>(n) / (static_cast<double>(capacity) - 5));
+        CHECK(static_cast<double>(stride) < 1.4 * static_cast<double>(n) / (static_cast<double>(capacity) - 5));
     }
     CHECK(history.memory.used_bytes() <= history.memory.limit_bytes());
   }

@@ -22,14 +22,16 @@ __all__ = ["main"]
 
 _INTERRUPTED = 130
 _BAD_INPUT = 5
+_INTERNAL_ERROR = 1
+_RUN_AGAIN = "run again with --debug for the traceback"
 _TYPER_MISSING = "edgetrack's command line needs typer: pip install 'edgetrack[cli]'"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 ok, 2 wrong usage, 3 parity or regression failed, 4 engine, tool or device missing, 5 bad artifact,
-    checkpoint or input (also a full disk or memory), 130 interrupted.
+    0 ok, 1 internal error, 2 wrong usage, 3 parity or regression failed, 4 engine, tool or device missing,
+    5 bad artifact, checkpoint or input (also a full disk or memory), 130 interrupted.
 
     Args:
         arguments: the words after "edgetrack"; None takes them from the command that was typed.
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         with _sigterm_interrupts():
             return run(words)
-    except (EdgetrackError, KeyboardInterrupt, MemoryError, OSError) as error:
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (the last resort: users get one line for a bug too)
         if debug:
             traceback.print_exc()
         message, code = _explain(error)
@@ -84,6 +86,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return "interrupted", _INTERRUPTED
     if isinstance(error, MemoryError):
         return "out of memory; close other programs, or use a smaller model", _BAD_INPUT
-    what = getattr(error, "strerror", None) or error
-    where = getattr(error, "filename", None)
+    if not isinstance(error, OSError):
+        message = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
+        return f"internal error: {message}; {_RUN_AGAIN}", _INTERNAL_ERROR
+    what, where = error.strerror or error, error.filename
     return f"{where}: {what}" if where else f"{what}; check the disk and the paths given", _BAD_INPUT

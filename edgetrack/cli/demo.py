@@ -108,7 +108,7 @@ def _track(artifact: Path, clip: Clip, video: Path, threads: int | None) -> dict
             else:
                 ok, _ = tracker.update(frame)
                 counts[tracker.state.name] = counts.get(tracker.state.name, 0) + 1
-            result = FrameResult(tracker.box, ok, tracker.score, tracker.state.name, 0.0)
+            result = FrameResult(tracker.box, tracker.raw_box, ok, tracker.score, tracker.state.name, 0.0)
             sink.write(draw(frame, result, index))
             bar.advance()
     return counts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgetrack.cli import console
-from edgetrack.cli.options import JsonOption, ThreadsOption, parse_box
+from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
 from edgetrack.errors import EngineUnavailable, InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def run(
         Path | None,
         typer.Option("--output", "-o", help="The artifact's folder; default: <model>-<target>-<precision>."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of stand-in weights.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
+    device: Annotated[
+        str | None, typer.Option("--device", help="What to build for and verify on; default: the target's first.")
+    ] = None,
     clip: ClipOption = None,
     init: ClipInitOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there.")] = False,
@@ -73,7 +76,8 @@ def run(
     from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
 
     chosen = clip_from_options(clip, init)
-    plan = plan_export(model, weights, target=target, precision=precision, output=output, seed=seed)
+    with usage_error("--device"):
+        plan = plan_export(model, weights, target=target, precision=precision, output=output, seed=seed, device=device)
     if dry_run:
         _dry_run(plan, force, as_json)
         return
@@ -130,6 +134,8 @@ def print_report(report: ParityReport, title: str) -> None:
     frames = 0 if report.loop is None else report.loop.frames
     clip = "" if report.loop is None else f", {frames} frames of {report.loop.clip}"
     console.table(("", ">found", ">accepted", ""), report.rows(), title=f"{title} against {report.reference}{clip}")
+    if report.ran_on:
+        console.line(f"ran on {report.ran_on}")
 
 
 def warn_about(report: ParityReport, weights: str) -> None:
@@ -138,6 +144,8 @@ def warn_about(report: ParityReport, weights: str) -> None:
         console.warn(STAND_IN_WARNING)
     if report.not_run is not None:
         console.warn(f"not verified: {report.not_run}")
+    for note in report.notes:
+        console.warn(note)
     if report.allowed_mismatch:
         console.warn(f"kept with --allow-mismatch: {'; '.join(report.failures)}")
 
@@ -153,6 +161,7 @@ def _dry_run(plan: ExportPlan, force: bool, as_json: bool) -> None:
         "checkpoint_sha256": source.sha256,
         "target": plan.target.name,
         "precision": plan.precision,
+        "device": plan.device,
         "output": str(plan.output),
     }
     if as_json:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from edgetrack.cli import console
 from edgetrack.cli.options import ArtifactArgument, JsonOption
@@ -54,8 +54,16 @@ def _facts(found: Artifact) -> Iterator[tuple[str, str]]:
     template, search = tracker["template"], tracker["search"]
     yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
     yield "search", f"{search['size']} px square, {search['factor']:g} times the target"
+    if isinstance(tracker.get("score"), dict):
+        yield "score", _score(tracker["score"])
     yield "verified", str((found.verification or {}).get("verdict", "not verified"))
     yield "built", f"{found.build.time} by edgetrack {found.build.edgetrack}: {found.build.command}"
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    limits = f"uncertain below {score.get('uncertain_below')}, lost below {score.get('lost_below')}"
+    calibrated = "not calibrated (default limits)" if score.get("calibration") is None else "calibrated"
+    return f"{score.get('kind')}, {limits}, {calibrated}"
 
 
 def _shape(tensor: TensorInfo) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "MAX_SEED",
     "ArtifactArgument",
     "CacheDirOption",
     "DeviceOption",
@@ -19,6 +20,9 @@ __all__ = [
     "ThreadsOption",
     "parse_box",
 ]
+
+# What every JSON reader keeps exactly: seeds are in manifests.
+MAX_SEED = 2**53 - 1
 
 ArtifactArgument = Annotated[Path, typer.Argument(help="The folder that `edgetrack export` wrote.", show_default=False)]
 DeviceOption = Annotated[
@@ -36,7 +40,10 @@ CacheDirOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 SourceOption = Annotated[
-    str, typer.Option("--source", help="Video file, folder of images, camera number, or rtsp/http address.")
+    str,
+    typer.Option(
+        "--source", help="Video file, folder of images, camera (number or device), or stream (rtsp, http, srt, ...)."
+    ),
 ]
 InitOption = Annotated[str, typer.Option("--init", help="The target in the first frame: x,y,w,h in pixels.")]
 MaxFramesOption = Annotated[

@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 __all__ = ["ResultsFormat", "run"]
 
 
+_BOXES_HELP = (
+    "File of boxes to write, one line a frame: in got10k and pytracking the published algorithm's, which these "
+    "toolkits score and which go on while the target is lost; in json also the reported ones, score and state."
+)
+
+
 class ResultsFormat(str, Enum):
     """Formats of the box file."""
 
@@ -52,7 +58,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Annotated video to write (.mp4 or .avi).")
     ] = None,
-    boxes: Annotated[Path | None, typer.Option("--boxes", help="File of boxes to write, one line a frame.")] = None,
+    boxes: Annotated[Path | None, typer.Option("--boxes", help=_BOXES_HELP)] = None,
     results_format: Annotated[
         ResultsFormat,
         typer.Option("--results-format", help="Of --boxes: got10k (x,y,w,h), pytracking (tab, integers) or json."),
@@ -64,12 +70,16 @@ def run(
     max_frames: MaxFramesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a target through a video; write annotated video, boxes, or both. Ctrl-C keeps what is done."""
+    """Follow a target through a video; write annotated video, boxes, or both. Ctrl-C keeps what is done.
+
+    A video or stream that ends early gives a warning and exit code 0.
+    """
     from edgetrack.loading import load
     from edgetrack.video import open_source, write_boxes
+    from edgetrack.video.boxes import files_of
 
     box = parse_box(init)
-    _check_outputs(source, output, boxes)
+    _check_outputs(source, output, files_of(boxes, results_format.value) if boxes is not None else [])
     with open_source(source) as frames:
         tracker = load(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
         with tracker:
@@ -77,8 +87,11 @@ def run(
             description = tracker.engine.describe()
         for warning in frames.warnings:
             console.warn(warning)
-    written = write_boxes(boxes, followed.results, results_format.value) if boxes is not None else []
-    written += [output] if output is not None else []
+    written: list[Path] = []
+    if boxes is not None and followed.results:
+        written += write_boxes(boxes, followed.results, results_format.value)
+    if output is not None and followed.drawn:
+        written.append(output)
     summary = _summary(followed, written) | {
         "artifact": str(artifact),
         "source": source,
@@ -92,22 +105,29 @@ def run(
         raise KeyboardInterrupt
 
 
-def _check_outputs(source: str, *outputs: Path | None) -> None:
+def _check_outputs(source: str, output: Path | None, boxes: list[Path]) -> None:
     """Refuse before the work what could not be written after it."""
-    for path in outputs:
-        if path is None:
-            continue
-        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK) or path.is_dir():
-            raise InputError(f"cannot write {path}: its folder does not exist, or is not writable; choose another")
-        if path.resolve() == Path(source).resolve():
+    from edgetrack.video.boxes import check_writable
+
+    paths = [*([output] if output is not None else []), *boxes]
+    real = [os.path.realpath(path) for path in paths]
+    for index, path in enumerate(paths):
+        if real[index] in real[:index]:
+            raise typer.BadParameter(
+                f"{path} would be written twice; choose another name", param_hint="--output, --boxes"
+            )
+    for path in paths:
+        check_writable(path)
+        if os.path.realpath(path) == os.path.realpath(source):
             raise InputError(f"{path} is the source itself; choose another name for what is written")
 
 
 @dataclass
 class _Followed:
-    """What became of a video; the first result is the box that was given."""
+    """What became of a video; the first result is the box that was given, `drawn` counts frames written."""
 
     results: list[FrameResult] = field(default_factory=list)
+    drawn: int = 0
     wall_s: float = 0.0
     interrupted: bool = False
 
@@ -137,6 +157,7 @@ def _follow(
             followed.results.append(result)
             if sink is not None:
                 sink.write(draw(frame, result, index))
+                followed.drawn = sink.frames
             bar.advance()
             if index + 1 == max_frames:
                 break
@@ -162,7 +183,7 @@ def _step(tracker: Tracker, frame: Any, box: tuple[float, float, float, float] |
     else:
         ok, _ = tracker.update(frame)
     seconds = time.perf_counter() - began
-    return FrameResult(tracker.box, ok, tracker.score, tracker.state.name, seconds)
+    return FrameResult(tracker.box, tracker.raw_box, ok, tracker.score, tracker.state.name, seconds)
 
 
 def _summary(followed: _Followed, written: list[Path]) -> dict[str, Any]:

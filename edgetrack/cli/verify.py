@@ -16,7 +16,7 @@ from edgetrack.cli.export import (
     print_report,
     warn_about,
 )
-from edgetrack.cli.options import ArtifactArgument, DeviceOption, JsonOption, ThreadsOption
+from edgetrack.cli.options import MAX_SEED, ArtifactArgument, DeviceOption, JsonOption, ThreadsOption
 from edgetrack.errors import EngineUnavailable, ParityError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_FIXED_STEPS = 1
+_FIXED_STEPS = 2
 
 
 class Options(TypedDict):
@@ -49,7 +49,7 @@ def run(
         typer.Option("--weights", help="The checkpoint it was built from; not needed for stand-in weights."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of stand-in weights; default: the artifact's.")
+        int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights; default: the artifact's.")
     ] = None,
     clip: ClipOption = None,
     init: ClipInitOption = None,
@@ -59,7 +59,7 @@ def run(
 ) -> None:
     """Compare an artifact with its source, or with another artifact, on this machine.
 
-    Exit code 3 if they differ by more than the artifact's thresholds.
+    Exit code 3 if they differ by more than the family's thresholds.
     """
     from edgetrack.artifact import read_artifact
 

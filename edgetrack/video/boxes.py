@@ -15,16 +15,28 @@ from numpy.typing import NDArray
 
 from edgetrack.errors import InputError
 
-__all__ = ["RESULT_FORMATS", "FrameResult", "read_ground_truth", "write_boxes", "write_text"]
+__all__ = [
+    "RESULT_FORMATS",
+    "FrameResult",
+    "check_writable",
+    "files_of",
+    "read_ground_truth",
+    "write_boxes",
+    "write_text",
+]
 
 RESULT_FORMATS = ("got10k", "pytracking", "json")
 
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """What the tracker said about one frame; `box` is (x, y, w, h) in pixels, `seconds` the time it took."""
+    """What the tracker said about one frame; boxes are (x, y, w, h) in pixels, `seconds` the time it took.
+
+    `box` is the last one that could be trusted, `raw_box` the published loop's own, which goes on while lost.
+    """
 
     box: tuple[float, float, float, float]
+    raw_box: tuple[float, float, float, float]
     ok: bool
     score: float
     state: str
@@ -64,46 +76,90 @@ def write_boxes(path: Path, results: Sequence[FrameResult], results_format: str)
     """Write the boxes of a video, the first frame included, and return the files written.
 
     got10k: comma, three decimals, and `<stem>_time.txt` with the seconds of each frame. pytracking: tab, cut
-    to integers as that toolkit does, and `<stem>_time.txt`. json: boxes with score, state and time.
+    to integers as that toolkit does, and `<stem>_time.txt`. Both hold `raw_box`: these toolkits score the published
+    algorithm's boxes. json: both boxes with score, state and time. Beside a device or pipe no times are written.
 
     Raises:
         InputError: unknown format, or the file cannot be written.
     """
+    paths = files_of(path, results_format)
     if results_format == "json":
-        write_text(path, json.dumps({"schema": 1, "box": "x,y,w,h px", "frames": [_as_dict(r) for r in results]}))
-        return [path]
+        frames = [_as_dict(result) for result in results]
+        write_text(path, json.dumps({"schema": 1, "box": "x,y,w,h px", "raw_box": "x,y,w,h px", "frames": frames}))
+        return paths
     if results_format == "got10k":
-        rows = [",".join(f"{value:.3f}" for value in result.box) for result in results]
+        rows = [",".join(f"{value:.3f}" for value in result.raw_box) for result in results]
         times = [f"{result.seconds:.8f}" for result in results]
-    elif results_format == "pytracking":
-        rows = ["\t".join(str(int(value)) for value in result.box) for result in results]
-        times = [f"{result.seconds:f}" for result in results]
     else:
+        rows = ["\t".join(str(int(value)) for value in result.raw_box) for result in results]
+        times = [f"{result.seconds:f}" for result in results]
+    for file, lines in zip(paths, (rows, times), strict=False):
+        write_text(file, "\n".join(lines))
+    return paths
+
+
+def files_of(path: Path, results_format: str) -> list[Path]:
+    """Return the files that `write_boxes` writes for `path`, the boxes first.
+
+    Raises:
+        InputError: unknown format.
+    """
+    if results_format not in RESULT_FORMATS:
         raise InputError(f"results format {results_format!r} is unknown; known: {', '.join(RESULT_FORMATS)}")
-    time_path = path.with_name(f"{path.stem}_time.txt")
-    write_text(path, "\n".join(rows))
-    write_text(time_path, "\n".join(times))
-    return [path, time_path]
+    if results_format == "json" or _is_special(path):
+        return [path]
+    return [path, path.with_name(f"{path.stem}_time.txt")]
+
+
+def check_writable(path: Path | None) -> None:
+    """Refuse before the work what could not be written after it; None is fine.
+
+    Raises:
+        InputError: the folder does not exist or is not writable, or the path is a folder; or a device or pipe that
+            is not writable.
+    """
+    if path is None:
+        return
+    real = Path(os.path.realpath(path))
+    if _is_special(path):
+        good = os.access(path, os.W_OK)
+    else:
+        good = not real.is_dir() and real.parent.is_dir() and os.access(real.parent, os.W_OK)
+    if not good:
+        raise InputError(f"cannot write {path}: its folder does not exist, or is not writable; choose another")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file under a temporary name and rename it, so that no half of it is ever seen.
 
+    A symbolic link stays, and what it leads to is replaced. A device or pipe is written to directly.
+
     Raises:
         InputError: the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    special = _is_special(path)
+    real = path if special else Path(os.path.realpath(path))
+    partial = real.with_name(f".{real.name}.partial-{os.getpid()}")
     try:
+        if special:
+            path.write_text(f"{text}\n", encoding="utf-8")
+            return
         partial.write_text(f"{text}\n", encoding="utf-8")
-        partial.replace(path)
+        partial.replace(real)
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise InputError(f"cannot write {path} ({error.strerror}); check the folder and the free space") from error
 
 
+def _is_special(path: Path) -> bool:
+    """Tell whether there is a device, pipe or socket, which a rename would replace by a file."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def _as_dict(result: FrameResult) -> dict[str, object]:
     return {
         "box": list(result.box),
+        "raw_box": list(result.raw_box),
         "ok": result.ok,
         "score": result.score,
         "state": result.state,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ __all__ = ["Source", "open_source"]
 Frame = NDArray[np.uint8]
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-_STREAM = re.compile(r"(?:rtsps?|rtmp|https?|udp|tcp)://.+", re.IGNORECASE)
+_STREAM = re.compile(r"(?:rtsps?|rtmps?|https?|srt|rtp|udp|tcp)://.+", re.IGNORECASE)
 _CAMERA = re.compile(r"\d{1,3}")
 _STREAM_TIMEOUT_MS = 10_000
 # Containers round the count they announce; one frame more or less is no sign of damage.
@@ -60,25 +62,37 @@ class Source(ABC):
 
 
 def open_source(name: str) -> Source:
-    """Open a video file, a folder of images (jpg, png, bmp), a camera number, or an rtsp/http address.
+    """Open a video file, a folder of images (jpg, png, bmp), a camera, or a stream.
+
+    A file or folder of that name comes first; then digits are a camera's number. A camera may also be a device file
+    as /dev/video0. Streams are addresses that begin with rtsp, rtmp, http, srt, rtp, udp or tcp.
 
     Raises:
         InputError: it does not exist, cannot be read, or holds no frame.
         EngineUnavailable: OpenCV is not installed.
     """
     cv2 = import_cv2()
+    if os.path.exists(name):
+        return _open_path(cv2, Path(name))
     if _CAMERA.fullmatch(name):
         return _VideoSource(cv2, cv2.VideoCapture(int(name)), name, f"camera {name}", live=True)
     if _STREAM.fullmatch(name):
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
         timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, _STREAM_TIMEOUT_MS]
         return _VideoSource(cv2, cv2.VideoCapture(name, cv2.CAP_FFMPEG, timeouts), name, f"stream {name}", live=True)
-    path = Path(name)
+    raise InputError(f"source {name!r} does not exist; give a video, a folder of images, a camera number or an URL")
+
+
+def _open_path(cv2: Any, path: Path) -> Source:  # noqa: ANN401
+    """Open what exists on disk."""
+    name = str(path)
     if path.is_dir():
         return _FolderSource(cv2, path)
+    if stat.S_ISCHR(path.stat().st_mode):
+        return _VideoSource(cv2, cv2.VideoCapture(name), name, f"camera {name}", live=True)
     if not path.is_file():
-        raise InputError(f"source {name!r} does not exist; give a video, a folder of images, a camera number or an URL")
-    return _VideoSource(cv2, cv2.VideoCapture(str(path)), name, f"video {name}", live=False)
+        raise InputError(f"source {name!r} is no file, folder or camera; give one of these, or an URL")
+    return _VideoSource(cv2, cv2.VideoCapture(name), name, f"video {name}", live=False)
 
 
 class _VideoSource(Source):
@@ -88,6 +102,7 @@ class _VideoSource(Source):
         self.name = name
         self.warnings = []
         self._what = what
+        self._live = live
         self._capture = capture
         if not capture.isOpened():
             raise InputError(f"{what} cannot be opened; check that it is there and that its format is known")
@@ -111,6 +126,8 @@ class _VideoSource(Source):
             decoded += 1
             good, frame = self._capture.read()
             frame = frame if good else None
+        if self._live:
+            self.warnings.append(f"{self._what}: stream ended after {decoded} frames")
         if self.count is not None and decoded < self.count - _COUNT_TOLERANCE:
             self.warnings.append(
                 f"{self._what} ended early: {decoded} of {self.count} frames could be decoded; is it cut off?"

@@ -19,7 +19,7 @@ from edgetrack.export.loops.crop import ImageNormaliser, crop
 from edgetrack.export.models.base import Box
 from edgetrack.export.models.fartrack_net import SEARCH_TOKENS, SLOTS, TEMPLATE_TOKENS, FarTrackNet
 
-__all__ = ["FarTrackReference", "FarTrackStep", "decode_box", "template_slots"]
+__all__ = ["FarTrackReference", "FarTrackStep", "decode_box", "decode_corners", "template_slots"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -36,7 +36,8 @@ class FarTrackStep:
     """What one frame produced, for golden tests and parity.
 
     logits (4, 605) float32; prob (4,) largest softmax value per coordinate; keep (49,) bool or None: the mask made for
-    the template that sat in slot 4; tokens: how many took part; resize_factor of the search crop.
+    the template that sat in slot 4; tokens: how many took part; resize_factor of the search crop; corners (4,) float32
+    x1, y1, x2, y2 as decoded, in crop units (0 to 1 spans the search crop), before mapping and clipping.
     """
 
     logits: Tensor
@@ -44,6 +45,7 @@ class FarTrackStep:
     keep: Tensor | None
     tokens: int
     resize_factor: float
+    corners: Tensor
 
 
 def template_slots(frame: int, flavour: str) -> list[int]:
@@ -55,8 +57,8 @@ def template_slots(frame: int, flavour: str) -> list[int]:
     return [max(0, slot - 4 + frame) for slot in range(SLOTS)]
 
 
-def decode_box(logits: Tensor, state: Box, resize_factor: float, frame_hw: tuple[int, int], expectation: bool) -> Box:
-    """Turn logits (4, 605) into the next state: decode, map back, clip (spec section 4.4)."""
+def decode_corners(logits: Tensor, expectation: bool) -> Tensor:
+    """Turn logits (4, 605) into x1, y1, x2, y2 (4,) in crop units (spec section 4.4)."""
     bins = BINS * RANGE
     prob = logits.softmax(-1)
     coords = prob.argmax(-1) / (BINS - 1) - 0.5
@@ -64,7 +66,16 @@ def decode_box(logits: Tensor, state: Box, resize_factor: float, frame_hw: tuple
         grid = torch.arange(bins, dtype=torch.float32) / BINS - 0.5
         mean = (logits[:, :bins].softmax(-1) * grid).sum(-1)
         coords = ((prob.argmax(-1) + 0.5) / (BINS - 1) - 0.5 + mean) / 2
-    x1, y1, x2, y2 = coords
+    return coords
+
+
+def decode_box(logits: Tensor, state: Box, resize_factor: float, frame_hw: tuple[int, int], expectation: bool) -> Box:
+    """Turn logits (4, 605) into the next state: decode, map back, clip (spec section 4.4)."""
+    return _place(decode_corners(logits, expectation), state, resize_factor, frame_hw)
+
+
+def _place(corners: Tensor, state: Box, resize_factor: float, frame_hw: tuple[int, int]) -> Box:
+    x1, y1, x2, y2 = corners
     centre_form = torch.stack([x1 + (x2 - x1) / 2, y1 + (y2 - y1) / 2, x2 - x1, y2 - y1])
     cx, cy, w, h = (centre_form * SEARCH_SIZE / resize_factor).tolist()
     half = 0.5 * SEARCH_SIZE / resize_factor
@@ -116,18 +127,44 @@ class FarTrackReference:
         out = self.net([self.templates[k] for k in self.slots], self._normalise(patch), keep)
         if out.score is not None:
             self._masks.append(_pruning_masks(out.score))
-        self.box = decode_box(out.logits, self.box, resize_factor, frame.shape[:2], self.net.sparse)
+        corners = decode_corners(out.logits, self.net.sparse)
+        self.box = _place(corners, self.box, resize_factor, frame.shape[:2])
         self.step = FarTrackStep(
             logits=out.logits,
             prob=out.logits.softmax(-1).max(-1).values,
             keep=self._masks[-1][0] if self._masks else None,
             tokens=SLOTS * TEMPLATE_TOKENS + SEARCH_TOKENS + 4 if keep is None else int(keep.sum()),
             resize_factor=resize_factor,
+            corners=corners,
         )
         self.templates.append(self._template(frame))
         self.frame_index += 1
         self.slots = template_slots(self.frame_index, self.net.flavour)
         return self.box
+
+    forcible = True
+
+    def set_state(self, box: Box) -> None:
+        """Replace the state before the next update; the gate's forced pass."""
+        self.box = box
+
+    def corners_px(self) -> NDArray[np.float64]:
+        """Return the last update's decoded corners (4,) in frame pixels from the search crop's top-left corner.
+
+        Raises:
+            InputError: called before `update`.
+        """
+        if self.step is None:
+            raise InputError("corners_px was called before update; track a frame first")
+        found: NDArray[np.float64] = self.step.corners.double().numpy() * SEARCH_SIZE / self.step.resize_factor
+        return found
+
+    def kept(self) -> NDArray[np.bool_] | None:
+        """Return which tokens (49,) of the template in slot 4 the last update kept; None without pruning."""
+        if self.step is None or self.step.keep is None:
+            return None
+        found: NDArray[np.bool_] = self.step.keep.numpy()
+        return found
 
     def key_mask(self) -> Tensor | None:
         """Return the 445 keys that take part in the next frame, True = kept (None: the flavour has no mask)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ Box = tuple[float, float, float, float]
 __all__ = [
     "Box",
     "DeployGraph",
+    "ForcedTracker",
     "ModelFamily",
     "ParityInput",
     "ReferenceTracker",
@@ -71,14 +72,17 @@ class DeployGraph:
 class Thresholds:
     """What the parity gate accepts for one precision.
 
-    tensor_max_abs: output name -> largest absolute difference; outputs without an entry are reported but not judged.
-    box_px: largest difference of any of x, y, w, h in the closed loop, in pixels. min_iou, mean_iou: over the clip.
+    tensor_max_abs: output name -> largest absolute difference; at fp32 every output has one, at other precisions
+    outputs without an entry are reported but not judged. box_px: largest difference in pixels of any of x, y, w, h in
+    the closed loop, and of any decoded corner in the forced pass. min_iou, mean_iou: over the clip. swapped: most
+    template tokens of a frame that only one side keeps, in the forced pass; None: reported, not judged.
     """
 
     tensor_max_abs: Mapping[str, float]
     box_px: float
     min_iou: float
     mean_iou: float
+    swapped: int | None = None
 
 
 class ParityInput(NamedTuple):
@@ -100,6 +104,36 @@ class ReferenceTracker(Protocol):
 
     def update(self, frame: NDArray[np.uint8]) -> Box:
         """Track one frame and return the new state."""
+
+
+@runtime_checkable
+class ForcedTracker(Protocol):
+    """What a loop offers besides, if its state can be set and its decoded box be seen: the gate's forced pass uses it.
+
+    A reference that does not offer it is compared in the closed loop only.
+    """
+
+    @property
+    def forcible(self) -> bool:
+        """Whether this loop can do it."""
+
+    def init(self, frame: NDArray[np.uint8], box: Box) -> None:
+        """See `ReferenceTracker.init`."""
+
+    def update(self, frame: NDArray[np.uint8]) -> Box:
+        """See `ReferenceTracker.update`."""
+
+    def set_state(self, box: Box) -> None:
+        """Replace the state before the next update."""
+
+    def corners_px(self) -> NDArray[np.floating[Any]]:
+        """Return x1, y1, x2, y2 (4,) of the last update as decoded, before clipping, in frame pixels.
+
+        They count from any point that follows from the state alone. Not finite if the network's output is not.
+        """
+
+    def kept(self) -> NDArray[np.bool_] | None:
+        """Return which template tokens the last update kept; None where none are dropped."""
 
 
 class ModelFamily(Protocol):
@@ -132,8 +166,12 @@ class ModelFamily(Protocol):
     def reference(self, variant: str, net: nn.Module) -> ReferenceTracker:
         """Return the published loop around a loaded network."""
 
-    def thresholds(self, precision: str) -> Thresholds:
-        """Return what the parity gate accepts at `precision`."""
+    def thresholds(self, variant: str, precision: str) -> Thresholds:
+        """Return what the parity gate accepts of `variant` at `precision`.
+
+        Raises:
+            InputError: the family states no limits for `precision`.
+        """
 
     def parity_inputs(
         self, variant: str, net: nn.Module, frames: list[NDArray[np.uint8]], box: Box

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgetrack.errors import InputError
 from edgetrack.export.graphs.fartrack import SearchGraph, TemplateGraph
 from edgetrack.export.loops import fartrack as loop
 from edgetrack.export.loops.crop import ImageNormaliser, crop
@@ -31,6 +33,12 @@ __all__ = ["FARTRACK", "FarTrackFamily"]
 PRUNED = int(TEMPLATE_TOKENS * 0.25)
 KEPT = TEMPLATE_TOKENS - PRUNED
 HISTORY_LIMIT_MIB = 60
+# Spec section 7. fp32: exact to rounding, the same tokens kept; the loop has the product's bound, 0.05 px. fp16: logits
+# within 5e-2, boxes within 0.5 px; the IoU is not judged, because a target of 10 px loses 1 % of it to a shift of 0.05 px.
+THRESHOLDS = {
+    "fp32": Thresholds({"tokens": 5e-5, "logits": 2e-5, "score": 1e-6}, 0.05, 0.99, 0.999, swapped=0),
+    "fp16": Thresholds({"tokens": 5e-2, "logits": 5e-2}, 0.5, 0.0, 0.0, swapped=2),
+}
 # The probability within 8 of 299 bins, about a tenth of the target's size. A uniform guess has 17/600 = 0.028 there, so
 # these defaults tell guessing from knowing; they are not calibrated.
 SCORE = {"kind": "bin-mass", "radius": 8, "calibration": None, "uncertain_below": 0.3, "lost_below": 0.1}
@@ -148,15 +156,16 @@ class FarTrackFamily:
         del variant
         return loop.FarTrackReference(_network(net))
 
-    def thresholds(self, precision: str) -> Thresholds:
-        """Return what the parity gate accepts (spec section 7).
-
-        fp32: exact to rounding; the loop has the product's bound, 0.05 px. fp16: logits within 5e-2, boxes within
-        0.5 px; the IoU is not judged, because a target of 10 px loses 1 % of it to a shift of 0.05 px.
-        """
-        if precision == "fp32":
-            return Thresholds({"tokens": 5e-5, "logits": 2e-5, "score": 1e-6}, 0.05, 0.99, 0.999)
-        return Thresholds({"tokens": 5e-2, "logits": 5e-2}, 0.5, 0.0, 0.0)
+    def thresholds(self, variant: str, precision: str) -> Thresholds:
+        """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
+        if precision not in THRESHOLDS:
+            known = ", ".join(THRESHOLDS)
+            raise InputError(f"fartrack states no limits for precision {precision!r}; known: {known}")
+        found = THRESHOLDS[precision]
+        if find_variant(variant).flavour == "sparse":
+            return found
+        limits = {name: limit for name, limit in found.tensor_max_abs.items() if name != "score"}
+        return replace(found, tensor_max_abs=limits, swapped=None)
 
     @torch.no_grad()
     def parity_inputs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from edgetrack.errors import CheckpointError
@@ -12,18 +13,21 @@ from edgetrack.export.models.base import ModelFamily
 __all__ = ["check_entries"]
 
 NAMED = 3  # how many entries a message names
+_NAME_LENGTH = 80
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]) -> None:
     """Compare the entries of a checkpoint with those that `variant` publishes.
 
     Raises:
-        CheckpointError: entries missing, unexpected, of another shape, or not finite floating-point values; the message
-            names some of them and the model whose layout the file has, if there is one.
+        CheckpointError: entries missing, unexpected, of another shape, not of a floating-point type (16, 32 or 64 bit,
+            or bfloat16), or with values that are not finite; the message names some of them and the model whose
+            layout the file has, if there is one.
     """
     expected = family.entries(variant)
     missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
+    unexpected = [_short(name) for name in state if name not in expected]
     shapes = [
         f"{name} {tuple(state[name].shape)} instead of {shape}"
         for name, shape in expected.items()
@@ -39,9 +43,21 @@ def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]
             f"the checkpoint is not one of {variant}: of {len(expected)} entries, {'; '.join(problems)}"
             f"{_advice(variant, state)}"
         )
-    bad = [name for name, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
-    if bad:
-        raise CheckpointError(f"the checkpoint holds values that are not finite, first in {bad[0]}; get the file anew")
+    for name, value in state.items():
+        if value.dtype not in _DTYPES:
+            raise CheckpointError(
+                f"the checkpoint's entry {_short(name)} has element type {str(value.dtype).removeprefix('torch.')}, "
+                "not a floating-point type; give the published checkpoint of this model"
+            )
+        if not value.isfinite().all():
+            raise CheckpointError(
+                f"the checkpoint holds values that are not finite, first in {_short(name)}; get the file anew"
+            )
+
+
+def _short(name: str) -> str:
+    """Return the name of an entry in one line of bounded length."""
+    return repr(name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 3]}...")[1:-1]
 
 
 def _advice(variant: str, state: Mapping[str, Tensor]) -> str:

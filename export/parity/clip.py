@@ -28,18 +28,26 @@ class Clip:
         path: what `edgetrack.video.open_source` opens.
         box: in pixels.
         count: announced number of frames, where known.
+        truth: the target's box in each frame, as far as it is known; not finite where it is not visible.
     """
 
     name: str
     path: str
     box: Box
     count: int | None
+    truth: tuple[Box, ...] = ()
 
     def frames(self) -> Iterator[NDArray[np.uint8]]:
-        """Read the clip from its start: uint8 RGB (height, width, 3), C-contiguous."""
+        """Read the clip from its start: uint8 RGB (height, width, 3), C-contiguous.
+
+        Raises:
+            InputError: it cannot be read, or has fewer frames that decode than it announces.
+        """
         with open_source(self.path) as source:
             for frame in source:
                 yield np.ascontiguousarray(frame[..., ::-1])
+            if source.warnings:
+                raise InputError(f"{'; '.join(source.warnings)} Give a whole clip with --clip")
 
     def head(self, count: int) -> list[NDArray[np.uint8]]:
         """Return the first `count` frames, or all if there are fewer."""
@@ -48,8 +56,8 @@ class Clip:
 
 def demo_clip() -> Clip:
     """Return the clip that comes with edgetrack."""
-    x, y, w, h = read_ground_truth(GROUND_TRUTH)[0].tolist()
-    return _described(f"demo/{CLIP.name}", CLIP, (x, y, w, h))
+    truth = tuple((x, y, w, h) for x, y, w, h in read_ground_truth(GROUND_TRUTH).tolist())
+    return _described(f"demo/{CLIP.name}", CLIP, truth[0], truth)
 
 
 def open_clip(path: str | Path, box: Box) -> Clip:
@@ -67,6 +75,6 @@ def open_clip(path: str | Path, box: Box) -> Clip:
     return _described(Path(path).name, Path(path).absolute(), box)
 
 
-def _described(name: str, path: Path, box: Box) -> Clip:
+def _described(name: str, path: Path, box: Box, truth: tuple[Box, ...] = ()) -> Clip:
     with open_source(str(path)) as source:
-        return Clip(name, str(path), box, source.count)
+        return Clip(name, str(path), box, source.count, truth)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgetrack.artifact import Artifact
-from edgetrack.errors import EngineUnavailable
+from edgetrack.errors import EngineUnavailable, InputError
+from edgetrack.export.models.base import ForcedTracker
 from edgetrack.export.parity.clip import Clip
+from edgetrack.export.parity.forced import compare_forced
 from edgetrack.export.parity.loop import ArtifactLoop, ClosedLoop, compare_loops
-from edgetrack.export.parity.report import Limits, LoopReport, ParityReport
+from edgetrack.export.parity.report import ForcedReport, Limits, LoopReport, ParityReport, TensorReport
 from edgetrack.fields import Fields
 from edgetrack.loading import load_artifact, open_engine
 
 if TYPE_CHECKING:
+    from edgetrack.export.models.base import DeployGraph, Thresholds
     from edgetrack.export.source import Source
-    from edgetrack.runtime.tracker import Tracker
+    from edgetrack.runtime.engine import Engine
 
 __all__ = [
-    "TENSOR_FRAMES",
+    "MIN_TRACKED",
     "Progress",
     "Silent",
     "check_against_artifact",
@@ -28,8 +35,9 @@ __all__ = [
     "torch_threads",
 ]
 
-TENSOR_FRAMES = 8
-"""Frames from the clip's start whose network inputs are compared; sizes change only in the first two."""
+MIN_TRACKED = 8
+"""Tracked frames that a clip must have; the network inputs of as many are compared, for sizes change in the first two.
+"""
 
 
 class Progress(Protocol):
@@ -67,29 +75,28 @@ def check_against_source(
 
     Raises:
         ArtifactError: a file cannot be loaded or gives other shapes.
-        InputError: the clip cannot be used.
+        InputError: the clip cannot be used, or the family's limits do not fit the precision or the graphs.
     """
-    from edgetrack.export.parity.tensors import compare_tensors
-
     progress = progress or Silent()
-    given = source.family.thresholds(artifact.precision.actual)
-    limits = Limits(dict(given.tensor_max_abs), given.box_px, given.min_iou, given.mean_iou)
+    precision = artifact.precision.actual
+    limits = _as_limits(source.family.thresholds(source.variant.name, precision))
+    _check_limits(limits.tensor_max_abs, source.graphs, precision)
+    head = _head(clip)
     try:
-        engine = open_engine(artifact, device=device, threads=threads)
+        with torch_threads(threads):
+            engine = open_engine(artifact, device=device, threads=threads)
+            try:
+                ran_on = engine.describe()
+                tensors = _tensors(source, artifact, engine, head, clip, limits, progress)
+            finally:
+                engine.close()
+            reference = source.family.reference(source.variant.name, source.net)
+            with load_artifact(artifact, device=device, threads=threads) as tracker:
+                candidate = ArtifactLoop(tracker, artifact.tracker)
+                forced, loop = _boxes(reference, candidate, artifact, clip, limits, progress)
     except EngineUnavailable as error:
         return ParityReport(source.description, limits, not_run=str(error))
-    with torch_threads(threads):
-        progress.stage("verify: tensors")
-        inputs = source.family.parity_inputs(source.variant.name, source.net, clip.head(TENSOR_FRAMES), clip.box)
-        try:
-            tensors = compare_tensors(source.graphs, artifact, engine, inputs, limits.tensor_max_abs)
-        finally:
-            engine.close()
-        progress.advance()
-        reference = source.family.reference(source.variant.name, source.net)
-        with load_artifact(artifact, device=device, threads=threads) as tracker:
-            loop = _loop(reference, tracker, clip, limits, progress)
-    return ParityReport(source.description, limits, tensors, loop)
+    return ParityReport(source.description, limits, tensors, loop, forced=forced, engine=ran_on, threads=threads)
 
 
 def check_against_artifact(
@@ -101,38 +108,123 @@ def check_against_artifact(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> ParityReport:
-    """Compare the boxes of two artifacts in the closed loop, each on its own engine; needs no PyTorch.
+    """Compare the boxes of two artifacts, each on its own engine; needs no PyTorch.
 
-    Accepted is what either manifest accepts, the looser of the two. `device` is for `artifact`.
+    Accepted is what the family accepts at the coarser of the two precisions; where PyTorch, and so the family, is not
+    installed, what both manifests accept. `device` is for `artifact`.
 
     Raises:
         ArtifactError: an artifact cannot be loaded or names no thresholds.
         EngineUnavailable: an engine or device is not here.
-        InputError: the clip cannot be used.
+        InputError: the clip cannot be used, or both are the same artifact.
     """
+    _refuse_same(reference, artifact)
     progress = progress or Silent()
-    limits = _looser(_limits_of(reference), _limits_of(artifact))
+    limits = _pair_limits(reference, artifact)
+    _head(clip)
     with (
         load_artifact(reference, threads=threads) as expected,
         load_artifact(artifact, device=device, threads=threads) as tracker,
     ):
-        loop = _loop(ArtifactLoop(expected), tracker, clip, limits, progress)
+        sides = ArtifactLoop(expected, reference.tracker), ArtifactLoop(tracker, artifact.tracker)
+        forced, loop = _boxes(*sides, artifact, clip, limits, progress)
+        ran_on = tracker.engine.describe()
     target = reference.target
     name = f"artifact {reference.path.name} on {target.engine} {target.version}"
-    return ParityReport(name, limits, loop=loop)
+    own = (reference.verification or {}).get("verdict", "not verified")
+    notes = () if own == "passed" else (f"the reference artifact {reference.path} is itself not proven: {own}",)
+    return ParityReport(name, limits, loop=loop, forced=forced, engine=ran_on, threads=threads, notes=notes)
 
 
-def _loop(reference: ClosedLoop, tracker: Tracker, clip: Clip, limits: Limits, progress: Progress) -> LoopReport:
+def _head(clip: Clip) -> list[NDArray[np.uint8]]:
+    """Return the frames whose tensors are compared; InputError if the clip has not as many."""
+    head = clip.head(MIN_TRACKED + 1)
+    if len(head) <= MIN_TRACKED:
+        raise InputError(
+            f"clip {clip.name} has {len(head)} frames, fewer than the {MIN_TRACKED + 1} that prove something; "
+            "give a longer one with --clip"
+        )
+    return head
+
+
+def _tensors(
+    source: Source,
+    artifact: Artifact,
+    engine: Engine,
+    head: list[NDArray[np.uint8]],
+    clip: Clip,
+    limits: Limits,
+    progress: Progress,
+) -> tuple[TensorReport, ...]:
+    from edgetrack.export.parity.tensors import compare_tensors
+
+    progress.stage("verify: tensors")
+    inputs = source.family.parity_inputs(source.variant.name, source.net, head, clip.box)
+    found = compare_tensors(source.graphs, artifact, engine, inputs, limits.tensor_max_abs)
+    progress.advance()
+    return found
+
+
+def _boxes(
+    reference: ClosedLoop, candidate: ArtifactLoop, artifact: Artifact, clip: Clip, limits: Limits, progress: Progress
+) -> tuple[ForcedReport | None, LoopReport]:
+    """Compare decoded corners from forced states, where both sides can be forced, and boxes in the closed loop."""
+    forced = None
+    if isinstance(reference, ForcedTracker) and reference.forcible and candidate.forcible:
+        progress.stage("verify: decoding from forced states")
+        forced = compare_forced(reference, candidate, clip.frames(), clip)
+    progress.advance()
     progress.stage("verify: boxes on the clip")
-    return compare_loops(
+    loop = compare_loops(
         reference,
-        ArtifactLoop(tracker),
+        candidate,
         clip.frames(),
         clip.box,
         clip=clip.name,
         box_px=limits.box_px,
+        minimum_px=_minimum_px(artifact.tracker),
         on_frame=progress.advance,
     )
+    return forced, loop
+
+
+def _minimum_px(spec: Mapping[str, Any]) -> float | None:
+    margin = spec.get("clip_margin_px")
+    return float(margin) if isinstance(margin, int | float) else None
+
+
+def _as_limits(given: Thresholds) -> Limits:
+    return Limits(dict(given.tensor_max_abs), given.box_px, given.min_iou, given.mean_iou, given.swapped)
+
+
+def _check_limits(limits: Mapping[str, float], graphs: Sequence[DeployGraph], precision: str) -> None:
+    """Raise InputError for a limit that judges nothing and, at fp32, for an output that nothing judges."""
+    outputs = {name for graph in graphs for name in graph.outputs}
+    if unknown := sorted(set(limits) - outputs):
+        raise InputError(f"the family limits {', '.join(unknown)}, which no graph gives; it gives {sorted(outputs)}")
+    if precision == "fp32" and (missing := sorted(outputs - set(limits))):
+        raise InputError(f"the family states no fp32 limit for {', '.join(missing)}; add it to its thresholds")
+
+
+def _refuse_same(reference: Artifact, artifact: Artifact) -> None:
+    """Raise InputError where a comparison would prove nothing."""
+    sums = [{entry.role: sorted(entry.sha256.values()) for entry in side.graphs} for side in (reference, artifact)]
+    if reference.path.resolve() == artifact.path.resolve() or sums[0] == sums[1]:
+        raise InputError(
+            f"{reference.path} and {artifact.path} are the same artifact, so comparing them proves nothing; "
+            "give another one, or none to compare with the published loop"
+        )
+
+
+def _pair_limits(reference: Artifact, artifact: Artifact) -> Limits:
+    """Return what is accepted between two artifacts; the family's own table cannot be edited like a manifest."""
+    pair = (reference, artifact)
+    if importlib.util.find_spec("torch") is None:
+        return _merge([_limits_of(side) for side in pair], stricter=True)
+    from edgetrack.export.models import family_of
+
+    given = [family_of(side.model.variant).thresholds(side.model.variant, side.precision.actual) for side in pair]
+    return _merge([_as_limits(item) for item in given], stricter=False)
 
 
 def _limits_of(artifact: Artifact) -> Limits:
@@ -142,11 +234,21 @@ def _limits_of(artifact: Artifact) -> Limits:
         math.inf if fields.value.get("box_px") is None else fields.number("box_px", 0.0, 1e9),
         fields.number("min_iou", 0.0, 1.0),
         fields.number("mean_iou", 0.0, 1.0),
+        None if fields.value.get("swapped") is None else int(fields.number("swapped", 0, 1e6)),
     )
 
 
-def _looser(a: Limits, b: Limits) -> Limits:
-    return Limits({}, max(a.box_px, b.box_px), min(a.min_iou, b.min_iou), min(a.mean_iou, b.mean_iou))
+def _merge(limits: Sequence[Limits], *, stricter: bool) -> Limits:
+    least, most = (min, max) if stricter else (max, min)
+    swapped = [math.inf if item.swapped is None else item.swapped for item in limits]
+    bound = least(swapped)
+    return Limits(
+        {},
+        least(item.box_px for item in limits),
+        most(item.min_iou for item in limits),
+        most(item.mean_iou for item in limits),
+        None if math.isinf(bound) else int(bound),
+    )
 
 
 @contextmanager

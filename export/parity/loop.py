@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetrack._core import decode_bins
 from edgetrack.errors import InputError
 from edgetrack.export.parity.report import LoopReport, iou
 from edgetrack.runtime.tracker import Tracker
 
-__all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops"]
+__all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops", "largest_difference"]
 
 Box = tuple[float, float, float, float]
 
@@ -36,9 +37,11 @@ class ArtifactLoop:
     The two differ when the tracker says that the target is lost and repeats its last good box.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
-        """Use `tracker`, which the caller closes."""
+    def __init__(self, tracker: Tracker, spec: Mapping[str, Any]) -> None:
+        """Use `tracker`, which the caller closes; `spec` is the manifest's "tracker" object."""
         self._tracker = tracker
+        self._spec = spec
+        self._side = 0.0
 
     def init(self, frame: NDArray[np.uint8], box: Box) -> None:
         """See `ClosedLoop.init`."""
@@ -50,6 +53,28 @@ class ArtifactLoop:
         x, y, w, h = self._tracker.core.raw_box
         return (x, y, w, h)
 
+    @property
+    def forcible(self) -> bool:
+        """Whether the family decodes bins, which is the decoding known here."""
+        return bool(self._spec.get("decode", {}).get("kind") == "bins")
+
+    def set_state(self, box: Box) -> None:
+        """See `ForcedTracker.set_state`."""
+        self._side = math.ceil(math.sqrt(box[2] * box[3]) * self._spec["search"]["factor"])
+        self._tracker.core.set_state(box)
+
+    def corners_px(self) -> NDArray[np.floating[Any]]:
+        """Decode the last logits again, in C++ as `update` did; pixels from the search crop's top-left corner."""
+        logits, decode = self._tracker.core.logits, self._spec["decode"]
+        if logits is None or not np.isfinite(logits).all():
+            return np.full(4, np.nan)
+        corners = decode_bins(logits, decode["bins"], decode["range"], decode["expectation"])
+        return corners.astype(np.float64) * self._side
+
+    def kept(self) -> NDArray[np.bool_] | None:
+        """See `ForcedTracker.kept`."""
+        return self._tracker.core.mask
+
 
 def compare_loops(
     reference: ClosedLoop,
@@ -59,6 +84,7 @@ def compare_loops(
     *,
     clip: str,
     box_px: float,
+    minimum_px: float | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> LoopReport:
     """Run both loops over a clip and compare their boxes frame by frame.
@@ -70,6 +96,7 @@ def compare_loops(
         box: the target in the first frame.
         clip: the clip's name, for the report.
         box_px: differences beyond this count as divergence.
+        minimum_px: the smallest side that the loop gives a box, where it has one.
         on_frame: called after each frame, for progress.
 
     Raises:
@@ -77,6 +104,7 @@ def compare_loops(
     """
     overlaps: list[float] = []
     distances: list[float] = []
+    smallest = 0
     for index, frame in enumerate(frames):
         if index == 0:
             reference.init(frame, box)
@@ -84,15 +112,18 @@ def compare_loops(
         else:
             expected, found = reference.update(frame), candidate.update(frame)
             overlaps.append(iou(expected, found))
-            distances.append(_distance(expected, found))
+            distances.append(largest_difference(expected, found))
+            smallest += minimum_px is not None and min(expected[2:]) <= minimum_px
         if on_frame is not None:
             on_frame()
     if not distances:
         raise InputError(f"clip {clip} has fewer than two frames; give a longer one with --clip")
-    return _summarise(clip, overlaps, distances, box_px)
+    return _summarise(clip, overlaps, distances, box_px, None if minimum_px is None else smallest)
 
 
-def _summarise(clip: str, overlaps: list[float], distances: list[float], box_px: float) -> LoopReport:
+def _summarise(
+    clip: str, overlaps: list[float], distances: list[float], box_px: float, at_minimum: int | None
+) -> LoopReport:
     beyond = [number for number, distance in enumerate(distances, start=1) if distance > box_px]
     return LoopReport(
         clip=clip,
@@ -102,10 +133,11 @@ def _summarise(clip: str, overlaps: list[float], distances: list[float], box_px:
         max_box_px=max(distances),
         first_divergence=beyond[0] if beyond else None,
         box_px=tuple(distances),
+        at_minimum=at_minimum,
     )
 
 
-def _distance(a: Box, b: Box) -> float:
+def largest_difference(a: Iterable[float], b: Iterable[float]) -> float:
     """Return the largest difference of any coordinate; a huge but finite number where one is not finite."""
-    differences = [abs(left - right) for left, right in zip(a, b, strict=True)]
+    differences = [float(abs(left - right)) for left, right in zip(a, b, strict=True)]
     return max(differences) if all(map(math.isfinite, differences)) else _NOT_FINITE_PX

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["NOT_RUN", "Limits", "LoopReport", "ParityReport", "TensorReport", "iou"]
+__all__ = ["NOT_RUN", "ForcedReport", "Limits", "LoopReport", "ParityReport", "TensorReport", "iou"]
 
 NOT_RUN = "not run: no such device here"
 
@@ -22,6 +22,7 @@ class Limits:
     box_px: float
     min_iou: float
     mean_iou: float
+    swapped: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the manifest's `thresholds`; None stands for "any", because JSON has no infinity."""
@@ -30,6 +31,7 @@ class Limits:
             "box_px": self.box_px if math.isfinite(self.box_px) else None,
             "min_iou": self.min_iou,
             "mean_iou": self.mean_iou,
+            "swapped": self.swapped,
         }
 
 
@@ -46,6 +48,7 @@ class TensorReport:
         cosine: smallest cosine between reference and artifact; None as for max_abs.
         finite: neither NaN nor infinity came out of the artifact.
         limit: largest max_abs that is accepted; None: reported, not judged.
+        unproven: sizes of symbolic dimensions at which it was never run, as "kept=49"; "any size" if it never was.
     """
 
     role: str
@@ -56,10 +59,13 @@ class TensorReport:
     cosine: float | None
     finite: bool
     limit: float | None
+    unproven: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether it is finite and within its limit."""
+        """Whether it was run at all sizes, is finite and within its limit."""
+        if self.unproven or self.samples == 0:
+            return False
         return self.finite and (self.limit is None or (self.max_abs is not None and self.max_abs <= self.limit))
 
 
@@ -75,6 +81,8 @@ class LoopReport:
         max_box_px: largest difference of any of x, y, w, h in any frame, in pixels.
         first_divergence: number of the first frame beyond the limit (the clip's first frame is 0), or None.
         box_px: the largest difference in each frame, in order.
+        at_minimum: reference boxes with a side at the smallest size the loop gives, whose decoding this comparison
+            cannot see; None: the loop has no such size.
     """
 
     clip: str
@@ -84,10 +92,28 @@ class LoopReport:
     max_box_px: float
     first_divergence: int | None
     box_px: tuple[float, ...] = field(repr=False)
+    at_minimum: int | None = None
 
     def passed(self, limits: Limits) -> bool:
         """Whether everything is within the limits."""
         return not _loop_failures(self, limits)
+
+
+@dataclass(frozen=True)
+class ForcedReport:
+    """Two trackers that were put on the same box before every frame.
+
+    Attributes:
+        frames: compared frames.
+        max_corner_px: largest difference of any decoded corner, before clipping, in frame pixels.
+        max_swapped: most template tokens of a frame that only the reference kept; None: nothing is dropped.
+        corner_px: the largest corner difference in each frame, in order.
+    """
+
+    frames: int
+    max_corner_px: float
+    max_swapped: int | None
+    corner_px: tuple[float, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,6 +127,10 @@ class ParityReport:
         loop: None where nothing was run.
         not_run: why nothing was run, or None.
         allowed_mismatch: a failed gate was accepted on request.
+        forced: None where nothing was run, or the family cannot be forced.
+        engine: what ran the artifact ("engine", "version", "device"); None where nothing was run.
+        threads: CPU threads asked for; None: left to the engine.
+        notes: what a reader should know besides.
     """
 
     reference: str
@@ -109,12 +139,25 @@ class ParityReport:
     loop: LoopReport | None = None
     not_run: str | None = None
     allowed_mismatch: bool = False
+    forced: ForcedReport | None = None
+    engine: Mapping[str, str] | None = None
+    threads: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def failures(self) -> list[str]:
         """One clause for everything out of bounds; empty when all is well."""
         found = [_tensor_failure(item) for item in self.tensors if not item.passed]
+        found += [] if self.forced is None else _forced_failures(self.forced, self.limits)
         return found + ([] if self.loop is None else _loop_failures(self.loop, self.limits))
+
+    @property
+    def ran_on(self) -> str:
+        """Engine, version, device and threads in words; empty where nothing was run."""
+        if self.engine is None:
+            return ""
+        threads = "the engine's own number of" if self.threads is None else self.threads
+        return f"{self.engine['engine']} {self.engine['version']} on {self.engine['device']}, {threads} threads"
 
     @property
     def verdict(self) -> str:
@@ -129,17 +172,23 @@ class ParityReport:
         return self.verdict == _FAILED
 
     def as_dict(self, *, every_frame: bool = False) -> dict[str, Any]:
-        """Return the manifest's `verification`; `every_frame` adds the box distance of each frame."""
+        """Return the manifest's `verification`; `every_frame` adds the distances of each frame."""
         loop = None if self.loop is None else asdict(self.loop)
-        if loop is not None and not every_frame:
-            del loop["box_px"]
+        forced = None if self.forced is None else asdict(self.forced)
+        for part, name in ((loop, "box_px"), (forced, "corner_px")):
+            if part is not None and not every_frame:
+                del part[name]
         return {
             "reference": self.reference,
             "tensors": [{**asdict(item), "passed": item.passed} for item in self.tensors],
+            "forced": forced,
             "closed_loop": loop,
             "thresholds": self.limits.as_dict(),
             "verdict": self.verdict,
             "not_run": self.not_run,
+            "engine": None if self.engine is None else dict(self.engine),
+            "threads": self.threads,
+            "notes": list(self.notes),
             "failures": self.failures,
             "allowed_mismatch": self.allowed_mismatch,
         }
@@ -147,14 +196,19 @@ class ParityReport:
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return a table for people: (what, found, accepted, verdict) per line."""
         table = [_tensor_row(item) for item in self.tensors]
+        limits = self.limits
+        px = f"≤ {limits.box_px:g} px" if math.isfinite(limits.box_px) else "-"
+        if self.forced is not None:
+            table += _forced_rows(self.forced, limits, px)
         if self.loop is not None:
-            loop, limits = self.loop, self.limits
-            px = f"≤ {limits.box_px:g} px" if math.isfinite(limits.box_px) else "-"
+            loop = self.loop
             table += [
                 _row("boxes, largest difference", f"{loop.max_box_px:.2g} px", px, loop.max_box_px <= limits.box_px),
                 _iou_row("boxes, smallest IoU", loop.min_iou, limits.min_iou),
                 _iou_row("boxes, mean IoU", loop.mean_iou, limits.mean_iou),
             ]
+            if loop.at_minimum is not None:
+                table.append(("boxes with a side at the minimum size", f"{loop.at_minimum} of {loop.frames}", "-", ""))
         return table
 
 
@@ -179,11 +233,38 @@ def _iou_row(what: str, found: float, accepted: float) -> tuple[str, str, str, s
 
 def _tensor_row(item: TensorReport) -> tuple[str, str, str, str]:
     found = "NaN or infinity" if item.max_abs is None else f"{item.max_abs:.2g}"
+    if item.unproven:
+        found = f"not run at {', '.join(item.unproven)}"
     accepted = "-" if item.limit is None else f"≤ {item.limit:g}"
     return _row(f"{item.role}.{item.output}, largest difference", found, accepted, item.passed)
 
 
+def _forced_rows(forced: ForcedReport, limits: Limits, px: str) -> list[tuple[str, str, str, str]]:
+    found = forced.max_corner_px
+    table = [_row("decoded corners, largest difference", f"{found:.2g} px", px, found <= limits.box_px)]
+    if forced.max_swapped is not None:
+        accepted = "-" if limits.swapped is None else f"≤ {limits.swapped}"
+        good = limits.swapped is None or forced.max_swapped <= limits.swapped
+        table.append(_row("template tokens swapped in a frame", str(forced.max_swapped), accepted, good))
+    return table
+
+
+def _forced_failures(forced: ForcedReport, limits: Limits) -> list[str]:
+    found = []
+    if forced.max_corner_px > limits.box_px:
+        frame = next(number for number, px in enumerate(forced.corner_px, start=1) if px > limits.box_px)
+        found.append(
+            f"decoded corners differ by {forced.max_corner_px:.3g} px (accepted {limits.box_px:g}), "
+            f"first in frame {frame}"
+        )
+    if limits.swapped is not None and forced.max_swapped is not None and forced.max_swapped > limits.swapped:
+        found.append(f"{forced.max_swapped} template tokens of a frame are swapped (accepted {limits.swapped})")
+    return found
+
+
 def _tensor_failure(item: TensorReport) -> str:
+    if item.unproven or item.samples == 0:
+        return f"{item.role}.{item.output} is unproven: never run at {', '.join(item.unproven) or 'any size'}"
     if item.max_abs is None:
         return f"{item.role}.{item.output} holds NaN or infinity"
     return f"{item.role}.{item.output} differs by {item.max_abs:.3g} (accepted {item.limit:g})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from edgetrack.runtime.engine import Engine, Session
 
 __all__ = ["compare_tensors"]
 
+_Dims = tuple[tuple[str, int], ...]
+
 
 class _Worst:
-    """The worst of one output over all inputs."""
+    """The worst of one output over all inputs, and the sizes that it was run at."""
 
     def __init__(self) -> None:
         self.samples = 0
@@ -27,6 +30,7 @@ class _Worst:
         self.scale = 0.0
         self.cosine = 1.0
         self.finite = True
+        self.sizes: set[_Dims] = set()
 
     def add(self, expected: NDArray[np.float32], found: NDArray[np.float32]) -> None:
         a, b = expected.astype(np.float64).ravel(), found.astype(np.float64).ravel()
@@ -40,9 +44,9 @@ class _Worst:
         if norms > 0:
             self.cosine = min(self.cosine, float(a @ b) / norms)
 
-    def report(self, role: str, output: str, limit: float | None) -> TensorReport:
+    def report(self, graph: DeployGraph, output: str, limit: float | None) -> TensorReport:
         return TensorReport(
-            role=role,
+            role=graph.role,
             output=output,
             samples=self.samples,
             max_abs=self.max_abs if self.finite else None,
@@ -50,6 +54,7 @@ class _Worst:
             cosine=self.cosine if self.finite else None,
             finite=self.finite,
             limit=limit,
+            unproven=tuple(_in_words(size) for size in _all_sizes(graph) if size not in self.sizes),
         )
 
 
@@ -70,15 +75,16 @@ def compare_tensors(
         limits: output name -> largest absolute difference that is accepted.
 
     Raises:
-        ArtifactError: a graph was never fed, or an output's shape differs.
+        ArtifactError: an output's shape differs.
     """
     by_role = {graph.role: graph for graph in graphs}
-    sessions: dict[tuple[str, tuple[tuple[str, int], ...]], Session] = {}
+    sessions: dict[tuple[str, _Dims], Session] = {}
     worst = {(role, name): _Worst() for role, graph in by_role.items() for name in graph.outputs}
     for role, arrays in inputs:
         graph = by_role[role]
         dims = _dims_of(graph, arrays)
-        key = (role, tuple(sorted(dims.items())))
+        size = tuple(sorted(dims.items()))
+        key = (role, size)
         if key not in sessions:
             sessions[key] = engine.open(_file_of(artifact, role), dims)
         for name, expected in _run_torch(graph, arrays).items():
@@ -89,12 +95,18 @@ def compare_tensors(
                     "export the artifact again"
                 )
             worst[role, name].add(expected, found)
-    for (role, name), item in worst.items():
-        if item.samples == 0:
-            raise ArtifactError(
-                f"{artifact.path}: no input reached {role}.{name}, so it is unproven; use a longer clip"
-            )
-    return tuple(item.report(role, name, limits.get(name)) for (role, name), item in worst.items())
+            worst[role, name].sizes.add(size)
+    return tuple(item.report(by_role[role], name, limits.get(name)) for (role, name), item in worst.items())
+
+
+def _all_sizes(graph: DeployGraph) -> list[_Dims]:
+    """Return every combination of sizes that the graph is built for; one empty combination if it has one size."""
+    symbols = sorted(graph.values)
+    return [tuple(zip(symbols, sizes, strict=True)) for sizes in product(*(graph.values[name] for name in symbols))]
+
+
+def _in_words(size: _Dims) -> str:
+    return ", ".join(f"{symbol}={value}" for symbol, value in size) or "any size"
 
 
 def _file_of(artifact: Artifact, role: str) -> Path:

@@ -86,7 +86,7 @@ def test_compare_takes_turns_and_reports_ratios(run, artifact, twin, monkeypatch
     found = document(out)
     first, second = found["contenders"]
     assert found["plan"]["interleaved"] is True
-    assert found["plan"]["settle"] == 1
+    assert (found["plan"]["settle"], found["plan"]["pause_s"]) == (1, 0.05)
     assert first["versus"] is None
     versus = second["versus"]
     assert versus["base"] == "tiny-onnx-fp32"
@@ -128,7 +128,7 @@ def test_without_compare_each_runs_alone(run, artifact, twin):
     assert code == 0
     found = document(out)
     assert [entry["versus"] for entry in found["contenders"]] == [None, None]
-    assert found["plan"]["settle"] == 0
+    assert (found["plan"]["settle"], found["plan"]["pause_s"]) == (0, 0)
 
 
 def test_files(run, artifact, tmp_path):

@@ -91,6 +91,13 @@ def test_the_first_update_of_a_turn_is_not_measured():
     assert sum(kind == "update" for _, kind, _ in log) == 2 * 10
 
 
+def test_a_turn_begins_after_a_pause():
+    began = time.perf_counter()
+    series, _ = run(2, 100, updates=8, block=4, settle=1, pause_s=0.02)
+    assert time.perf_counter() - began >= 4 * 0.02
+    assert max(max(item.ms) for item in series) < 20  # the pause is not part of any update
+
+
 def test_a_clip_that_ends_starts_again_and_init_is_no_update():
     (series,), log = run(1, 4, updates=7, block=3)
     assert [(kind, step) for _, kind, step in log] == [
@@ -150,7 +157,7 @@ def test_progress_counts_measured_updates():
 
 def test_plans():
     assert Plan.of(1) == Plan(updates=320, settle=0)
-    assert Plan.of(3, duration_s=2.0) == Plan(updates=None, duration_s=2.0, settle=1)
+    assert Plan.of(3, duration_s=2.0) == Plan(updates=None, duration_s=2.0, settle=1, pause_s=0.05)
     assert Plan.of(1, updates=5, duration_s=2.0).updates == 5
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from edgetrack.benchmarks import results
+from edgetrack.benchmarks import results, sources
 from edgetrack.benchmarks.files import read_document, write_document
-from edgetrack.benchmarks.goals import goals
+from edgetrack.benchmarks.goals import ENGINES, NOT_MEASURED, goals
 from edgetrack.benchmarks.results import VARIANTS, Part, parts
 from edgetrack.benchmarks.results_page import render
 from edgetrack.benchmarks.stats import Summary
@@ -31,14 +31,14 @@ def summary(ms: float) -> dict:
     return asdict(Summary(10, ms, ms, ms, ms, ms, ms))
 
 
-def contender(name: str, kind: str, ms: float, ratio: float | None) -> dict:
+def contender(name: str, kind: str, ms: float, ratio: float | None, variant: str) -> dict:
     interval = None if ratio is None else {"value": ratio, "low": ratio - 0.1, "high": ratio + 0.1}
     cold = dict.fromkeys(("load_ms", "load_again_ms", "init_ms", "first_update_ms", "to_first_box_ms"), 3.0)
     memory = dict.fromkeys(("interpreter", "engine_import", "load", "end", "peak"), 10_000_000)
     return {
         "name": name,
         "kind": kind,
-        "variant": "fartrack-pico",
+        "variant": variant,
         "precision": "fp32",
         "engine": {"engine": name, "version": "1.2.3-x", "device": "cpu", "threads": 2},
         "updates": 10,
@@ -46,40 +46,43 @@ def contender(name: str, kind: str, ms: float, ratio: float | None) -> dict:
         "total_ms": summary(ms),
         "stages_ms": {stage: summary(ms / 8) for stage in ("crop", "run", "decode", "memory", "rest")},
         "drift": {"change": 0.01},
-        "cold_start": {"median": cold},
-        "memory": memory,
+        "cold_start": {"median": cold} if kind == "artifact" else None,
+        "memory": memory if kind == "artifact" else None,
         "versus": interval
         and {"base": "pytorch", "fps_ratio": interval, "median_ratio": interval, "max_box_px": 0.0125},
     }
 
 
-def documents() -> dict[str, dict]:
-    bench = COMMON | {
+def bench(variant: str) -> dict:
+    return COMMON | {
         "clip": {"name": "car.mp4", "width": 768, "height": 432},
-        "plan": {"threads": 2, "block": 16, "settle": 1, "warmup": 64},
+        "plan": {"threads": 2, "block": 16, "settle": 1, "pause_s": 0.05, "warmup": 64},
         "contenders": [
-            contender("pytorch", "reference", 64.0, None),
-            contender("onnxruntime", "artifact", 20.0, 3.2),
-            contender("openvino", "artifact", 25.0, 2.56),
+            contender("pytorch", "reference", 62.0, None, variant),
+            contender("onnxruntime", "artifact", 20.0, 3.2, variant),
+            contender("openvino", "artifact", 25.0, 2.56, variant),
         ],
     }
+
+
+def documents() -> dict[str, dict]:
     rows = [
         {
             "width": width,
-            "height": width // 2,
+            "height": height,
             "target": target,
             "target_px": [96, 72],
-            "total_ms": summary(0.4),
+            "total_ms": summary(0.41),
             "stages_ms": {stage: summary(0.1) for stage in ("crop", "run", "decode", "memory")},
         }
-        for width in (640, 1920)
+        for width, height in ((640, 480), (1920, 1080), (3840, 2160))
         for target in ("fixed", "scaled")
     ]
     cold = {"median": {"load_ms": 321.0, "load_again_ms": 45.0, "to_first_box_ms": 500.0}}
     start = COMMON | {
         "import": {"ms": summary(20.0), "modules": 9, "heavy": []},
         "wheel": {"name": "edgetrack.whl", "bytes": 1_234_567},
-        "artifacts": [{"name": "pico-onnx", "engine": "onnxruntime", "cold_start": cold}],
+        "artifacts": [{"name": "pico-onnx", "variant": VARIANTS[0], "engine": "onnxruntime", "cold_start": cold}],
     }
     grown = COMMON | {
         "updates": 100_000,
@@ -95,10 +98,11 @@ def documents() -> dict[str, dict]:
         "run_ms": summary(20.0),
         "operators": [{"op": "MatMul", "count": 3, "ms": 15.0, "share": 0.75, "matrix": True}],
         "matrix": {"chain": "397 rows", "chain_gflops": 140.0, "gmacs": 1.223, "network_gflops": 122.3}
-        | {"network_share": 0.874, "products_ms": 15.0, "products_gflops": 163.0, "products_share": 1.16},
+        | {"network_share": 0.874, "products_ms": 15.0, "products_gflops": 163.0, "products_share": 1.16}
+        | {"operators_ms": 20.0, "other_ms": 5.0, "other_share": 0.25},
     }
     return {
-        "bench-fartrack-pico": bench,
+        **{f"bench-{variant}": bench(variant) for variant in VARIANTS},
         "outside": COMMON | {"rows": rows},
         "startup": start,
         "growth": grown,
@@ -112,15 +116,23 @@ def test_the_page_shows_what_is_stored():
         "3.20x",
         "3.10 to 3.30",
         "0.013",
-        "0.400",
+        "0.410",
         "321 ms",
         "1.23 MB",
         "101.0 MB",
         "1.2% of the cores",
         "| MatMul | 3 | 15.000",
+        "| 20.00 | 122 | 140 | 87% | 15.00 | 116% | 5.00 | 25.0% |",
+        "| pytorch | not measured |",
+        "| 1920x1080 | 96x72 | 0.100 | 0.100 | 0.100 | 0.410 | 0.410 | 96x72 | 0.410 | 0.410 |",
     ):
         assert part in page
     assert "**no**" not in page
+    assert "(disturbed)" not in page
+    assert "measured here: 62.0 ms" in page
+    for published in ("64 ms", "135 ms"):
+        source = "a figure given from elsewhere, not measured in this run"
+        assert page.count(f"take {published} on a similar machine with 2 threads ({source})") == 1
     assert "turns of 16 updates" in re.sub(r"\s+", " ", page)
     tables = [line for line in page.splitlines() if line.startswith("|")]
     assert all(line.endswith("|") for line in tables)
@@ -134,21 +146,81 @@ def test_the_page_leaves_out_what_is_missing():
         assert "None" not in page
 
 
+def test_the_operators_add_up():
+    every = documents()
+    name = f"profile-{VARIANTS[0]}-onnxruntime"
+    row = {"count": 2, "ms": 0.5, "share": 0.025, "matrix": False}
+    every[name]["operators"] += [row | {"op": f"Op{number}"} for number in range(10)]
+    page = render(every)
+    assert "| Op8 | 2 | 0.500 | 2.5% |" in page
+    assert "| 1 others | 2 | 0.500 | 2.5% |" in page
+    assert "| all | 23 | 20.000 | 100% |" in page
+
+
 def test_goals_that_are_reached():
     found = goals(documents())
-    assert len(found) == 9
+    assert len(found) == 10
     assert all(goal.reached for goal in found)
+
+
+def test_what_is_not_measured_is_not_reached():
+    every = goals({})
+    assert [goal.what for goal in every] == [goal.what for goal in goals(documents())]
+    assert {(goal.found, goal.reached) for goal in every} == {(NOT_MEASURED, False)}
+    for name, whole in documents().items():
+        if not name.startswith("profile-"):
+            rest = {other: document for other, document in documents().items() if other != name}
+            missed = [goal for goal in goals(rest) if not goal.reached]
+            assert missed, name
+            assert all(NOT_MEASURED in goal.found for goal in missed)
+            assert len(goals({name: whole})) == len(every)
+
+
+def test_boxes_need_every_engine_of_every_variant():
+    changed = documents()
+    del changed["bench-fartrack-nano"]["contenders"][2]
+    (missed,) = [goal for goal in goals(changed) if not goal.reached]
+    assert missed.found == "0.013 px, 1 of 6 not measured"
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("startup", lambda d: d.update(wheel=None)),
+        ("startup", lambda d: d.update(artifacts=[])),
+        ("outside", lambda d: d.update(rows=d["rows"][:-2])),
+        ("growth", lambda d: d.update(growth_after_bound_bytes=None)),
+        ("growth", lambda d: d.update(updates=99_999)),
+        ("bench-fartrack-tiny", lambda d: d["contenders"][0].update(kind="artifact")),
+    ],
+)
+def test_half_a_document_is_not_measured(part, change):
+    changed = documents()
+    change(changed[part])
+    (missed,) = [goal for goal in goals(changed) if not goal.reached]
+    assert missed.found == NOT_MEASURED
+
+
+def test_disturbed_results_are_flagged():
+    every = documents()
+    changed = {name: document | {"others_share": 0.06} for name, document in every.items() if "growth" not in name}
+    page = render(every | changed)
+    for row in ("3.20x, onnxruntime (disturbed)", "| pytorch 1.2.3, fp32 (disturbed) |", "| 640x480 (disturbed) |"):
+        assert row in page
+    assert "| pico-onnx (disturbed) | onnxruntime |" in page
+    assert "- `import edgetrack` (disturbed)" in page
+    assert sum(goal.disturbed for goal in goals(every | changed)) == 6
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (lambda d: d["bench-fartrack-pico"]["contenders"][2]["versus"].update(max_box_px=0.06), "boxes of 2"),
+        (lambda d: d["bench-fartrack-pico"]["contenders"][2]["versus"].update(max_box_px=0.06), "fp32 boxes"),
         (lambda d: d["bench-fartrack-pico"]["contenders"][1]["versus"]["fps_ratio"].update(value=2.9), "fartrack-pico"),
-        (lambda d: d["outside"]["rows"][3]["total_ms"].update(p50=0.51), "outside"),
-        (lambda d: d["outside"]["rows"][0]["total_ms"].update(p50=0.2), "the same"),
+        (lambda d: fixed(d, 1920)["total_ms"].update(p50=0.501), "outside"),
+        (lambda d: fixed(d, 640)["total_ms"].update(p50=0.2), "the same"),
         (lambda d: d["startup"]["import"].update(heavy=["torch"]), "`import"),
-        (lambda d: d["startup"]["artifacts"][0]["cold_start"]["median"].update(load_ms=501), "pico-onnx"),
+        (lambda d: d["startup"]["artifacts"][0]["cold_start"]["median"].update(load_ms=501), "fartrack-pico on onnx"),
         (lambda d: d["startup"]["wheel"].update(bytes=2_000_001), "the wheel"),
         (lambda d: d["growth"].update(growth_after_bound_bytes=2_000_001), "resident"),
         (lambda d: d["growth"].update(limit_bytes=64_000_001), "bound"),
@@ -162,6 +234,18 @@ def test_goals_that_are_missed(change, what):
     assert "**no**" in render(changed)
 
 
+def test_the_scaled_target_is_no_goal():
+    changed = documents()
+    for row in changed["outside"]["rows"]:
+        if row["target"] == "scaled":
+            row["total_ms"] = summary(0.9)
+    assert all(goal.reached for goal in goals(changed))
+
+
+def fixed(every: dict, width: int) -> dict:
+    return next(row for row in every["outside"]["rows"] if (row["width"], row["target"]) == (width, "fixed"))
+
+
 def test_all_parts():
     found = list(parts(Path("/built"), 2, Path("/x.whl")))
     names = [part.name for part in found]
@@ -169,9 +253,10 @@ def test_all_parts():
     for variant in VARIANTS:
         assert f"bench-{variant}" in names
         assert {f"profile-{variant}-onnxruntime", f"profile-{variant}-openvino"} <= set(names)
-    bench = next(part for part in found if part.name == "bench-fartrack-tiny")
-    assert bench.artifacts == (Path("/built/fartrack-tiny-onnx-fp32"), Path("/built/fartrack-tiny-openvino-fp32"))
-    assert bench.words[-6:] == ("--reference", "stand-in", "--threads", "2", "--frames", "320")
+    tiny = next(part for part in found if part.name == "bench-fartrack-tiny")
+    assert tiny.artifacts == (Path("/built/fartrack-tiny-onnx-fp32"), Path("/built/fartrack-tiny-openvino-fp32"))
+    assert tuple(results.ENGINES.values()) == ENGINES
+    assert tiny.words[-6:] == ("--reference", "stand-in", "--threads", "2", "--frames", "320")
 
 
 def test_a_stored_part_stands_until_the_configuration_changes(tmp_path, monkeypatch):
@@ -191,6 +276,37 @@ def test_a_stored_part_stands_until_the_configuration_changes(tmp_path, monkeypa
     assert len(runs) == 2
     results._measure(Part("x", "s/1", "module", ("--threads", "3")), stored, force=True)
     assert len(runs) == 3
+    monkeypatch.setattr(results, "sources_sha256", lambda: "other code")
+    results._measure(Part("x", "s/1", "module", ("--threads", "3")), stored, force=False)
+    assert len(runs) == 4
+
+
+def test_the_checksum_covers_code_and_clip_but_not_the_page(tmp_path, monkeypatch):
+    found, before = sources._files(), sources.sources_sha256()
+    wanted = ("demo/car.mp4", "runtime/tracker.py", "export/loops/fartrack.py", "export/models/vit.py", "loading.py")
+    assert {f"edgetrack/{name}" for name in (*wanted, "benchmarks/outside.py", "cli/bench.py")} <= set(found)
+    assert not {name for name in found if "results" in name or "goals" in name}
+    changed = tmp_path / "loop.py"
+    changed.write_text("pass\n")
+    monkeypatch.setattr(sources, "_files", lambda: found | {"edgetrack/benchmarks/loop.py": changed})
+    assert sources.sources_sha256() != before
+
+
+def test_the_wheel_is_built_unless_it_is_given(tmp_path, monkeypatch):
+    built = tmp_path / "built.whl"
+    monkeypatch.setattr(results, "build_wheel", lambda tree, folder: built)
+    monkeypatch.setattr(results, "source_tree", lambda: tmp_path)
+    part = next(part for part in parts(tmp_path, 2) if part.name == "startup")
+    assert results._wheel_words(part, tmp_path) == ["--wheel", str(built)]
+    part = next(part for part in parts(tmp_path, 2, tmp_path / "given.whl") if part.name == "startup")
+    assert results._wheel_words(part, tmp_path) == ["--wheel", str(tmp_path.resolve() / "given.whl")]
+    assert results._wheel_words(Part("x", "s/1", "module", ()), tmp_path) == []
+
+
+def test_a_wheel_that_is_not_there_is_5(tmp_path, capsys):
+    words = ["--wheel", str(tmp_path / "x.whl"), "--folder", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert results.main(words) == 5
+    assert "x.whl does not exist" in capsys.readouterr().err
 
 
 def test_render_alone(tmp_path, capsys):
@@ -199,7 +315,7 @@ def test_render_alone(tmp_path, capsys):
         write_document(tmp_path / "results" / f"{name}.json", {"schema": results.SCHEMA, "document": document})
     assert results.main(["--render", "--folder", str(tmp_path)]) == 0
     assert (tmp_path / "RESULTS.md").read_text().strip() == render(documents())
-    assert "from 5 files" in capsys.readouterr().out
+    assert "from 7 files" in capsys.readouterr().out
 
 
 def test_render_without_results_is_5(tmp_path, capsys):

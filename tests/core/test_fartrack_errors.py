@@ -10,7 +10,7 @@ import pytest
 from fartrack_fakes import START, snapshot, spec_with, started, textured_frame, tracker_for
 
 from edgetrack import _core
-from edgetrack.errors import EngineUnavailable, InputError
+from edgetrack.errors import ArtifactError, InputError
 
 
 class EngineFailure(Exception):
@@ -51,7 +51,7 @@ def test_a_failing_init_leaves_the_tracker_as_it_was(monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError):
         tracker.init(textured_frame(0).astype(np.float32), START)
     networks.tokens = np.full((6, 3), np.nan, np.float32)
-    with pytest.raises(EngineUnavailable, match="not finite for the init frame"):
+    with pytest.raises(ArtifactError, match="not finite for the init frame; export the artifact again"):
         tracker.init(textured_frame(0), START)
     networks.tokens = None
     for n in range(3, 9):

@@ -57,6 +57,7 @@ from edgetrack.errors import ArtifactError, InputError
         ({"memory__limit_mib": 0.0001}, "template memory limit of 104 bytes holds 2 templates"),
         ({"memory__limit_mib": math.inf}, "memory.limit_mib is inf where a finite number"),
         ({"clip_margin_px": -1}, "clip_margin_px is -1"),
+        ({"clip_margin_px": 0}, "clip_margin_px is 0; it must be above 0"),
         ({"score__kind": "max"}, "score.kind is 'max' where 'bin-mass'"),
         ({"score__radius": -1}, "score.radius is -1"),
         ({"score__lost_below": 0.5}, "score.lost_below is 0.5"),

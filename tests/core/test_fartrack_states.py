@@ -100,6 +100,71 @@ def test_padding_never_hides_a_blank_frame(x: float, y: float, w: float, h: floa
     assert tracker.frame_index == 0
 
 
+def dark_frame(index: int, level: int, amplitude: int) -> np.ndarray:
+    """Return a frame of one level with noise of +-amplitude in every channel of every pixel."""
+    noise = np.random.default_rng(index).integers(-amplitude, amplitude + 1, (96, 128, 3))
+    return np.asarray(level + noise, np.uint8)
+
+
+@pytest.mark.parametrize("start", [START, (-5.0, -4.0, 30.0, 20.0), (110.0, 80.0, 30.0, 20.0), (60.0, 40.0, 4.0, 3.0)])
+def test_a_covered_lens_is_lost_and_the_box_stays(start: tuple[float, float, float, float]) -> None:
+    tracker, networks = started()
+    tracker.set_state(start)
+    before, calls = snapshot(tracker), len(networks.calls)
+    for n in range(60):
+        assert tracker.update(dark_frame(n, 3, 1)) == (False, before[0])
+        assert tracker.state == _core.State.LOST
+    assert snapshot(tracker) == before
+    assert len(networks.calls) == calls
+    assert tracker.update(textured_frame(1))[0]
+
+
+@pytest.mark.parametrize("level", [1, 16, 17, 40, 200])
+def test_luma_noise_of_one_level_is_nothing_to_see(level: int) -> None:
+    tracker, _ = started()
+    for n in range(10):
+        frame = np.full((144, 128), 128, np.uint8)
+        frame[:96] = dark_frame(n, level, 1)[..., 0]
+        assert not tracker.update(frame, "nv12")[0]
+
+
+@pytest.mark.parametrize(("step", "seen"), [(3, False), (4, True)])
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("color", ["rgb", "bgr", "rgba"])
+def test_an_edge_of_four_grey_levels_is_something_to_see(step: int, seen: bool, channel: int, color: str) -> None:
+    tracker, _ = started()
+    frame = np.full((96, 128, len(color)), 90, np.uint8)
+    frame[:, 64:, channel] += step
+    if color == "rgba":
+        frame[..., 3] = np.arange(128)  # transparency shows nothing
+    assert tracker.update(frame, color)[0] is seen
+
+
+def test_dim_texture_is_something_to_see() -> None:
+    tracker, _ = started()
+    for n in range(1, 20):
+        assert tracker.update(textured_frame(n) // 20 + 10)[0]
+
+
+@pytest.mark.parametrize("box", [(125.0, 94.0, 400.0, 400.0), (-300.0, -300.0, 301.0, 301.0)])
+def test_padding_is_nothing_to_see(box: tuple[float, float, float, float]) -> None:
+    """The crop is so coarse that no output pixel lies in the frame."""
+    tracker, networks = started()
+    tracker.set_state(box)
+    frame = np.full((96, 128, 3), 255, np.uint8)
+    calls = len(networks.calls)
+    assert tracker.update(frame) == (False, START)
+    assert len(networks.calls) == calls
+
+
+def test_init_on_a_blank_frame_is_allowed() -> None:
+    tracker, _ = started()
+    tracker.init(np.zeros((96, 128, 3), np.uint8), START)
+    assert (tracker.box, tracker.state) == (START, _core.State.TRACKING)
+    assert not tracker.update(np.zeros((96, 128, 3), np.uint8))[0]
+    assert tracker.update(textured_frame(1))[0]
+
+
 def test_one_differing_pixel_is_something_to_see() -> None:
     tracker, _ = started()
     frame = np.full((96, 128, 3), 90, np.uint8)

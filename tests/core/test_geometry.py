@@ -28,7 +28,7 @@ def test_mapping_equals_the_reference(corners, state):
     )
 
 
-@given(st.tuples(*[st.floats(-1e6, 1e6)] * 4), st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([0, 10]))
+@given(st.tuples(*[st.floats(-1e6, 1e6)] * 4), st.integers(10, 5000), st.integers(10, 5000), st.sampled_from([0, 10]))
 def test_clipping_equals_the_reference(box, height, width, margin):
     assert _core.clip_box(box, height, width, margin) == reference.clip_box(box, height, width, margin)
 
@@ -42,6 +42,11 @@ def test_clipped_boxes_keep_inside_the_frame(box):
     assert h >= 10
     assert x + w <= 480 + 1e-9
     assert y + h <= 360 + 1e-9
+
+
+@given(st.tuples(*[st.floats(-1e6, 1e6)] * 4), st.integers(1, 9), st.integers(1, 9))
+def test_clipped_boxes_cover_a_frame_smaller_than_the_margin(box, height, width):
+    assert _core.clip_box(box, height, width, 10) == (0, 0, width, height)
 
 
 @given(st.tuples(position, position, st.floats(0.01, 2000), st.floats(0.01, 2000)), st.sampled_from([2.0, 4.0]))

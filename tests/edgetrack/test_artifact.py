@@ -100,6 +100,7 @@ def test_unknown_role_names_those_there_are(artifact):
         (["tracker", "std"], [0.2, 0, 0.2], ("tracker.std", "list of 3 numbers")),
         (["tracker", "mean"], [0.1, 0.2], ("tracker.mean",)),
         (["tracker", "color"], "cmyk", ("tracker.color is cmyk", "rgb, bgr")),
+        (["precision", "actual"], "fp64", ("precision.actual is fp64", "fp32, fp16, int8, mixed")),
         (["precision", "fp32_islands"], [3], ("precision.fp32_islands[0] is 3",)),
         (["calibration"], DELETE, ("'calibration' is missing",)),
         (["target", "engine"], "../engine", ("target.engine",)),

@@ -196,3 +196,123 @@ def test_handler_of_the_program_is_kept(tmp_path):
         assert seen == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def write(final, text: str, *, force: bool = False) -> None:
+    with ArtifactWriter(final, force=force) as writer:
+        fill(writer, text)
+        writer.commit()
+
+
+def killed_between_renames(final) -> None:
+    """Replace an artifact in a process that is killed once the old one has made room."""
+    code = f"""
+        import os, pathlib, signal
+        from edgetrack.artifact import ArtifactWriter
+        rename = pathlib.Path.rename
+        def rename_and_die(self, target):
+            rename(self, target)
+            os.kill(os.getpid(), signal.SIGKILL)
+        with ArtifactWriter({str(final)!r}, force=True) as writer:
+            (writer.folder / "search.onnx").write_text("new")
+            writer.write_manifest({{"schema": 1}})
+            pathlib.Path.rename = rename_and_die
+            writer.commit()
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False).returncode == -signal.SIGKILL
+
+
+def test_a_kill_between_the_renames_does_not_lose_the_old_artifact(tmp_path):
+    final = tmp_path / "artifact"
+    write(final, "old")
+    killed_between_renames(final)
+    assert not final.exists()
+    with pytest.raises(InputError, match="--force"), ArtifactWriter(final):
+        pass
+    assert (final / "search.onnx").read_text() == "old"
+    assert names(tmp_path) == ["artifact"]
+
+
+def test_an_old_artifact_that_was_left_is_removed_once_there_is_a_new_one(tmp_path):
+    final = tmp_path / "artifact"
+    write(final, "old")
+    killed_between_renames(final)
+    (leftover,) = tmp_path.glob(".artifact.replaced-*")
+    leftover.rename(tmp_path / "aside")
+    write(final, "new")
+    (tmp_path / "aside").rename(leftover)
+    write(final, "newer", force=True)
+    assert (final / "search.onnx").read_text() == "newer"
+    assert names(tmp_path) == ["artifact"]
+
+
+def test_an_old_artifact_is_kept_while_the_final_name_holds_something_else(tmp_path):
+    final = tmp_path / "artifact"
+    write(final, "old")
+    killed_between_renames(final)
+    final.write_text("someone else's")
+    with pytest.raises(InputError, match="not an artifact"), ArtifactWriter(final, force=True):
+        pass
+    final.unlink()
+    with ArtifactWriter(final, force=True):
+        assert (final / "search.onnx").read_text() == "old"
+
+
+def test_an_interrupt_between_the_renames_brings_the_old_artifact_back(tmp_path, monkeypatch):
+    final = tmp_path / "artifact"
+    write(final, "old")
+    rename = type(final).rename
+
+    def rename_once(self, target):
+        monkeypatch.setattr(type(final), "rename", rename)
+        rename(self, target)
+        raise KeyboardInterrupt
+
+    with ArtifactWriter(final, force=True) as writer:
+        fill(writer, "new")
+        monkeypatch.setattr(type(final), "rename", rename_once)
+        with pytest.raises(KeyboardInterrupt):
+            writer.commit()
+    assert (final / "search.onnx").read_text() == "old"
+    assert names(tmp_path) == ["artifact"]
+
+
+def test_an_old_artifact_that_cannot_be_removed_is_no_error(tmp_path, monkeypatch):
+    final = tmp_path / "artifact"
+    write(final, "old")
+    with ArtifactWriter(final, force=True) as writer:
+        fill(writer, "new")
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rmdir", refuse_removal)
+            patch.setattr(os, "unlink", refuse_removal)
+            assert writer.commit() == final
+    assert (final / "search.onnx").read_text() == "new"
+    assert len(names(tmp_path)) == 2
+    write(final, "newer", force=True)
+    assert names(tmp_path) == ["artifact"]
+
+
+def refuse_removal(*_arguments, **_options):
+    raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_symbolic_link_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    real, link = tmp_path / "disk" / "real", tmp_path / "link"
+    write(real, "old")
+    link.symlink_to(real)
+    write(link, "new", force=True)
+    assert link.is_symlink()
+    assert (real / "search.onnx").read_text() == "new"
+    assert names(tmp_path / "disk") == ["real"]
+    assert names(tmp_path) == ["disk", "link"]
+
+
+def test_folders_made_for_it_go_too(tmp_path):
+    with ArtifactWriter(tmp_path / "a" / "b" / "artifact"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert names(tmp_path) == []
+    with ArtifactWriter(tmp_path / "a" / "b" / "artifact"):
+        (tmp_path / "a" / "report.json").write_text("{}")
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["report.json"]

@@ -124,13 +124,17 @@ def test_other_errors(run, monkeypatch, error, code, message):
     assert fallen.count("\n") == 1
 
 
-def test_a_bug_is_not_hidden(monkeypatch):
+def test_a_bug_is_one_line_and_a_traceback_with_debug(run, monkeypatch):
     def fail(_words):
-        raise ZeroDivisionError
+        raise ZeroDivisionError("by\nzero")
 
     monkeypatch.setattr("edgetrack.cli.app.run", fail)
-    with pytest.raises(ZeroDivisionError):
-        main(["doctor"])
+    line = "edgetrack: internal error: ZeroDivisionError: by zero; run again with --debug for the traceback\n"
+    assert run("doctor") == (1, "", line)
+    code, _, err = run("--debug", "doctor")
+    assert code == 1
+    assert err.startswith("Traceback")
+    assert err.endswith(line)
 
 
 def test_without_typer():
@@ -153,6 +157,17 @@ def test_info(run, artifact):
     assert (code, err) == (0, "")
     for part in ("fartrack-tiny-test", "stand-in", "onnxruntime", "fp32", "1x4xkeptx8", "kept is 3 or 4", "passed"):
         assert part in out
+
+
+def test_info_says_how_far_the_score_can_be_trusted(run, artifact):
+    assert (
+        "score      bin-mass, uncertain below 0.3, lost below 0.1, not calibrated (default limits)\n"
+        in run("info", artifact)[1]
+    )
+    manifest = json.loads((artifact / "edgetrack.json").read_text())
+    manifest["tracker"]["score"]["calibration"] = {"slope": 2.0, "intercept": 0.0}
+    (artifact / "edgetrack.json").write_text(json.dumps(manifest))
+    assert "lost below 0.1, calibrated\n" in run("info", artifact)[1]
 
 
 def test_info_json(run, artifact):

@@ -95,6 +95,8 @@ def test_export_of_a_checkpoint_warns_of_nothing(export, tmp_path):
         (("export", "toy-one", "--weights", "stand-in", "--clip", "a.mp4"), "give both or neither"),
         (("export", "toy-one", "--weights", "stand-in", "--init", "1,2,3,4"), "give both or neither"),
         (("export", "toy-one", "--weights", "stand-in", "--seed", "-1"), "--seed"),
+        (("export", "toy-one", "--weights", "stand-in", "--seed", str(2**53)), "--seed"),
+        (("verify", "a", "--seed", str(2**53)), "--seed"),
         (("demo", "--model", "nothing"), "unknown model 'nothing'"),
         (("verify",), "Missing argument"),
         (("verify", "a", "b", "--weights", "c.pth"), "either another artifact or --weights"),
@@ -145,6 +147,8 @@ def test_dry_run_builds_nothing(export, tmp_path):
     plan = json.loads(out)
     assert plan["output"] == "toy-one-onnx-fp32"
     assert len(plan["checkpoint_sha256"]) == 64
+    assert list(tmp_path.iterdir()) == []
+    assert export("--dry-run", "-o", tmp_path / "deep" / "below" / "here")[0] == 0
     assert list(tmp_path.iterdir()) == []
     code, _, err = export("--dry-run", weights="none.pth")
     assert code == 5

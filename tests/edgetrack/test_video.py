@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +13,16 @@ import pytest
 from edgetrack import demo
 from edgetrack.errors import EngineUnavailable, InputError
 from edgetrack.video import FrameResult, VideoSink, open_source, read_ground_truth, write_boxes
+from edgetrack.video.boxes import check_writable
 from edgetrack.video.overlay import draw
+from edgetrack.video.source import _STREAM, _VideoSource
 
 cv2 = pytest.importorskip("cv2")
 
+BOX = (30.0, 30.0, 40.0, 40.0)
 RESULTS = [
-    FrameResult((10.0, 20.0, 30.0, 40.0), True, 1.0, "TRACKING", 0.01),
-    FrameResult((10.75, 20.1239, 30.5, 40.9999), False, 0.25, "UNCERTAIN", 0.0123456789),
+    FrameResult((10.0, 20.0, 30.0, 40.0), (10.0, 20.0, 30.0, 40.0), True, 1.0, "TRACKING", 0.01),
+    FrameResult((9.0, 9.0, 9.0, 9.0), (10.75, 20.1239, 30.5, 40.9999), False, 0.05, "LOST", 0.0123456789),
 ]
 
 
@@ -108,6 +113,34 @@ def test_camera_and_stream_that_are_not_there():
         open_source("rtsp://127.0.0.1:9/live")
 
 
+def test_a_device_that_is_no_camera_and_other_schemes():
+    with pytest.raises(InputError, match=f"camera {os.devnull} cannot be opened"):
+        open_source(os.devnull)
+    for scheme in ("srt", "rtp", "udp"):
+        assert _STREAM.fullmatch(f"{scheme}://127.0.0.1:9")
+
+
+def test_a_pipe_is_no_source(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="is no file, folder or camera"):
+        open_source(str(tmp_path / "pipe"))
+
+
+def test_a_folder_wins_over_a_camera_number(tmp_path, frames, monkeypatch):
+    write_folder(tmp_path / "0", frames[:2], ["1.png", "2.png"])
+    monkeypatch.chdir(tmp_path)
+    with open_source("0") as source:
+        assert len(list(source)) == 2
+
+
+def test_a_stream_that_ends_is_said(tmp_path, frames):
+    path = write_video(tmp_path / "car.avi", frames)
+    with _VideoSource(cv2, cv2.VideoCapture(str(path)), "0", "camera 0", live=True) as source:
+        assert source.count is None
+        list(source)
+    assert source.warnings == [f"camera 0: stream ended after {len(frames)} frames"]
+
+
 def test_nothing_is_printed_about_a_damaged_video(tmp_path, capfd):
     path = tmp_path / "cut.mp4"
     path.write_bytes(demo.CLIP.read_bytes()[:5000])
@@ -180,12 +213,45 @@ def test_json_boxes(tmp_path):
     content = json.loads(path.read_text())
     assert content["schema"] == 1
     assert content["frames"][1] == {
-        "box": [10.75, 20.1239, 30.5, 40.9999],
+        "box": [9.0, 9.0, 9.0, 9.0],
+        "raw_box": [10.75, 20.1239, 30.5, 40.9999],
         "ok": False,
-        "score": 0.25,
-        "state": "UNCERTAIN",
+        "score": 0.05,
+        "state": "LOST",
         "seconds": 0.0123456789,
     }
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    check_writable(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert write_boxes(pipe, RESULTS, "got10k") == [pipe]
+        assert os.read(reader, 1000).startswith(b"10.000,20.000,30.000,40.000\n")
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+def test_a_device_is_written_to_and_stays():
+    check_writable(Path(os.devnull))
+    assert write_boxes(Path(os.devnull), RESULTS, "pytracking") == [Path(os.devnull)]
+    assert Path(os.devnull).is_char_device()
+
+
+def test_a_symbolic_link_to_boxes_stays(tmp_path):
+    (tmp_path / "below").mkdir()
+    real, link = tmp_path / "below" / "real.json", tmp_path / "link.json"
+    real.write_text("old")
+    link.symlink_to(real)
+    check_writable(link)
+    write_boxes(link, RESULTS, "json")
+    assert link.is_symlink()
+    assert real.read_text().startswith("{")
+    assert list((tmp_path / "below").iterdir()) == [real]
 
 
 def test_boxes_that_cannot_be_written(tmp_path):
@@ -228,7 +294,7 @@ def test_ground_truth_that_is_none(tmp_path, content, message):
 def test_overlay_draws_on_a_copy(frames):
     before = frames[0].copy()
     drawn = {
-        state: draw(frames[0], FrameResult((30, 30, 40, 40), True, 0.5, state, 0.0), 3)
+        state: draw(frames[0], FrameResult(BOX, BOX, True, 0.5, state, 0.0), 3)
         for state in ("TRACKING", "UNCERTAIN", "LOST")
     }
     np.testing.assert_array_equal(frames[0], before)
@@ -238,7 +304,8 @@ def test_overlay_draws_on_a_copy(frames):
 
 
 def test_overlay_of_a_box_outside_the_frame(frames):
-    draw(frames[0], FrameResult((-500.0, 1e6, 3.0, 4.0), False, 0.0, "LOST", 0.0), 0)
+    box = (-500.0, 1e6, 3.0, 4.0)
+    draw(frames[0], FrameResult(box, box, False, 0.0, "LOST", 0.0), 0)
 
 
 def test_opencv_missing(monkeypatch):

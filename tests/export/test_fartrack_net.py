@@ -154,6 +154,33 @@ def test_strict_loading(change, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
+def test_only_floating_point_entries_are_loaded(dtype):
+    state = {key: torch.zeros(shape) for key, shape in FAMILY.entries("fartrack-pico").items()}
+    state["identity"] = state["identity"].to(dtype)
+    with pytest.raises(CheckpointError) as error:
+        FAMILY.load_state(FAMILY.build("fartrack-pico"), "fartrack-pico", state)
+    assert "identity" in str(error.value)
+    assert str(dtype).removeprefix("torch.") in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floating_point_types_are_loaded(dtype):
+    state = {key: torch.zeros(shape, dtype=dtype) for key, shape in FAMILY.entries("fartrack-pico").items()}
+    net = FAMILY.build("fartrack-pico")
+    FAMILY.load_state(net, "fartrack-pico", state)
+    assert all(parameter.dtype == torch.float32 for parameter in net.parameters())
+
+
+def test_a_long_name_is_cut_in_the_message():
+    state = {key: torch.zeros(shape) for key, shape in FAMILY.entries("fartrack-pico").items()}
+    state["x\n" * 5000] = torch.zeros(1)
+    with pytest.raises(CheckpointError) as error:
+        FAMILY.load_state(FAMILY.build("fartrack-pico"), "fartrack-pico", state)
+    assert len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+
+
 def test_another_flavours_checkpoint_is_named():
     state = {key: torch.zeros(shape) for key, shape in FAMILY.entries("fartrack-tiny-distill").items()}
     with pytest.raises(CheckpointError, match="layout of fartrack-tiny-distill"):

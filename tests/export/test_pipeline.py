@@ -215,6 +215,7 @@ def test_bad_checkpoint_leaves_nothing(tmp_path, clip):
         ({"target": "tpu"}, "unknown target 'tpu'"),
         ({"target": "onnx", "precision": "int3"}, "no precision 'int3'"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**53}, "seed is 9007199254740992"),
     ],
 )
 def test_plan_refuses_what_there_is_not(options, words):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -151,3 +152,17 @@ def test_unused_input_stays_in_the_signature(tmp_path):
     graph = DeployGraph("some", Forgetful(), {"seen": torch.ones(1, 4), "old": torch.ones(1, 3)}, ("out",))
     write_onnx(graph, tmp_path / "some.onnx", METADATA)
     assert [value.name for value in onnx.load(str(tmp_path / "some.onnx")).graph.input] == ["seen", "old"]
+
+
+@pytest.mark.parametrize(("free", "kind", "words"), [(0, OSError, "No space"), (1 << 40, ArtifactError, "iostream")])
+def test_openvino_write_failure_is_named(search, tmp_path, monkeypatch, free, kind, words):
+    """OpenVINO raises RuntimeError for a full disk; the artifact writer turns ENOSPC into its one clear line."""
+    ov = pytest.importorskip("openvino")
+
+    def fail(*_args, **_options):
+        raise RuntimeError("basic_ios::clear: iostream error")
+
+    monkeypatch.setattr(ov, "save_model", fail)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=free))
+    with pytest.raises(kind, match=words):
+        writer_of("openvino").write(search, tmp_path, "fp32", METADATA)

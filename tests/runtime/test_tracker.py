@@ -196,7 +196,10 @@ def test_every_use_after_close_is_refused(tracker, engine, frames):
         lambda: tracker.update(frames[0]),
         tracker.reset,
         tracker.getTrackingScore,
-        *(lambda name=name: getattr(tracker, name) for name in ("score", "state", "box", "timings_ms", "core")),
+        *(
+            lambda name=name: getattr(tracker, name)
+            for name in ("score", "state", "box", "raw_box", "timings_ms", "core")
+        ),
     ]
     for use in uses:
         with pytest.raises(InputError, match="closed"):
@@ -252,3 +255,88 @@ def test_a_spec_that_does_not_fit(graphs, engine, section, key, value):
 
 def test_the_public_tracker_is_this_one():
     assert edgetrack.Tracker is Tracker
+
+
+class ColourCore:
+    """Stands in for the compiled core and notes the colours it is given; `bad` ones are refused."""
+
+    raw_box = (1.5, 2.0, 3.0, 4.0)
+
+    def __init__(self):
+        self.seen = []
+
+    def init(self, _frame, _box, color):
+        if color == "bad":
+            raise InputError(color)
+        self.seen.append(color)
+
+    def update(self, _frame, color):
+        self.seen.append(color)
+        return True, (0, 0, 1, 1)
+
+
+def test_updates_take_the_colour_of_the_last_init(engine, frames):
+    core = ColourCore()
+    tracker = Tracker(core, engine)
+    tracker.init(frames[0], BOX, color="rgb")
+    tracker.update(frames[1])
+    tracker.update(frames[1], color="bgr")
+    with pytest.raises(InputError):
+        tracker.init(frames[0], BOX, color="bad")
+    tracker.update(frames[1])
+    tracker.init(frames[0], BOX)
+    tracker.update(frames[1])
+    assert core.seen == ["rgb", "rgb", "bgr", "rgb", "bgr", "bgr"]
+    assert tracker.raw_box == core.raw_box
+
+
+def test_gray_frames_need_their_colour_only_once(tracker, frames):
+    tracker.init(frames[0][..., 0], BOX, color="gray")
+    assert tracker.update(frames[1][..., 0])[0]
+
+
+def test_raw_box_goes_on_while_the_target_is_lost(engine, graphs, frames):
+    spec = tiny_artifact.tracker_spec()
+    spec["score"]["calibration"] = {"slope": 1.0, "intercept": -50.0}
+    tracker = build_tracker(spec, graphs, engine)
+    tracker.init(frames[0], BOX)
+    assert tracker.raw_box == BOX
+    tracker.update(frames[1])
+    assert tracker.state is edgetrack.State.LOST
+    assert tracker.box == BOX
+    assert tracker.raw_box != BOX
+    assert tracker.raw_box == tuple(tracker.core.raw_box)
+
+
+@pytest.mark.parametrize("box", [(10**400, 0, 5, 5), (0, 0, 5, 10**5000)])
+def test_numbers_beyond_a_float_are_no_box(tracker, frames, box):
+    with pytest.raises(InputError, match="too large for a float"):
+        tracker.init(frames[0], box)
+
+
+TOKENS_SHAPE = (1, tiny_artifact.TOKENS, tiny_artifact.CHANNELS)
+NEWEST = {
+    "search": (1, 3, tiny_artifact.SEARCH_PX, tiny_artifact.SEARCH_PX),
+    "old": (1, 4, "kept", tiny_artifact.CHANNELS),
+    "newest": TOKENS_SHAPE,
+}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        (NEWEST, {}, None),
+        (NEWEST | {"old": (1, 4, "other", 8)}, {}, r"input 'old' of the manifest: dimension 2 is 'other'"),
+        (NEWEST | {"newest": (1, 9, 8)}, {}, r"input 'newest' has shape \[1, 4, 8\], the manifest says \[1, 9, 8\]"),
+        (NEWEST | {"mask": (1,)}, {}, "inputs are newest, old, search, the manifest says mask, newest"),
+        (NEWEST, {"score": (1, 4)}, "outputs are logits, score, the manifest says score;"),
+    ],
+)
+def test_tensors_are_those_of_the_manifest(graphs, engine, inputs, outputs, message):
+    graphs["search"] = GraphFile(graphs["search"].path, {"kept": (3, 4)}, inputs, outputs)
+    if message is None:
+        assert build_tracker(tiny_artifact.tracker_spec(), graphs, engine).engine is engine
+        return
+    with pytest.raises(ArtifactError, match=message) as caught:
+        build_tracker(tiny_artifact.tracker_spec(), graphs, engine)
+    assert str(graphs["search"].path) in str(caught.value)

@@ -25,11 +25,22 @@ class Normalizer {
   std::array<std::array<float, 256>, 3> table_;
 };
 
+// The largest CropInfo::spread, in grey levels, at which a crop shows nothing: room for the noise of a covered
+// lens or a lost signal, one level up or down (which blending pixels never widens), and one more level for what
+// the resize and conversions from nv12 round. A picture with a visible edge anywhere has more. Stronger noise
+// counts as something to see.
+inline constexpr int blank_spread = 3;
+
 // What a crop was made of.
 struct CropInfo {
   CropWindow window;         // the source pixels, before padding
   double resize_factor = 0;  // output pixels per source pixel: size / window.side
-  bool constant = false;  // every output pixel has one colour: nothing to see (a black frame, or all padding)
+  // The largest difference, in any channel, between two output pixels made of frame pixels alone (padding does
+  // not count), in grey levels 0..255; 0 where there are none: all padding.
+  int spread = 0;
+
+  // Whether there is nothing to see; `spread` is at most blank_spread.
+  bool blank() const { return spread <= blank_spread; }
 };
 
 // Cuts a square around a box and resizes it to size x size pixels.
@@ -54,8 +65,7 @@ class Cropper {
   CropInfo crop(const ImageView& view, const Box& box, double factor, std::uint8_t* rgb);
 
   // Writes the normalised crop, float32 RGB planes (3, size, size) contiguous: the engine's input buffer.
-  CropInfo crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer,
-                float* planes);
+  CropInfo crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer, float* planes);
 
  private:
   struct Scratch;

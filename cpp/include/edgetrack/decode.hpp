@@ -10,7 +10,7 @@ struct BinDecode {
   std::array<float, 4> corners{};      // normalised to the search crop: 0..1 spans it
   std::array<int, 4> argmax{};         // winning class, special classes included
   std::array<float, 4> probability{};  // its softmax probability over all classes
-  bool finite = true;  // false: a logit is NaN or infinite, and all of the above is meaningless
+  bool finite = true;                  // false: a logit is NaN or infinite, and all of the above is meaningless
 };
 
 // How coordinate bins are laid out.

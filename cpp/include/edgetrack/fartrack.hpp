@@ -5,22 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "edgetrack/crop.hpp"
 #include "edgetrack/decode.hpp"
 #include "edgetrack/engine.hpp"
+#include "edgetrack/score.hpp"
 #include "edgetrack/template_memory.hpp"
 #include "edgetrack/tracker.hpp"
 
 namespace edgetrack {
-
-// Turns a raw confidence into a probability: 1 / (1 + exp(-(slope * raw + intercept))).
-struct Calibration {
-  double slope = 1;
-  double intercept = 0;
-};
 
 // All that distinguishes one FARTrack model from another: the "tracker" object of an artifact's manifest.
 struct FarTrackSpec {
@@ -36,19 +30,19 @@ struct FarTrackSpec {
   EarlySlots early = EarlySlots::shift;
   int prune = 12;  // tokens dropped from a template once it is not the newest; 0: none
   std::size_t memory_limit_bytes = std::size_t{60} << 20;
-  double clip_margin_px = 10;
-  int score_radius = 8;  // bins
-  std::optional<Calibration> calibration;
-  double uncertain_below = 0.3;
-  double lost_below = 0.1;
+  double clip_margin_px = 10;  // above 0
+  int score_radius = 8;        // bins
+  ScoreRule score;
 };
 
 // Throws ArtifactError for a value no tracker can have, or a combination that cannot be run.
 void check(const FarTrackSpec& spec);
 
-// The published loop over three graphs. It departs from the published one in two guards only, and for videos
-// longer than memory().exact_frames() in the age of some templates (see TemplateMemory). The guards:
-//  1. a search crop without information (one colour throughout what it shows of the frame), and
+// The published loop over three graphs. It departs from the published one in two guards, in boxes of frames
+// narrower than the clip margin (see clip_box), and for videos longer than memory().exact_frames() in the age of
+// some templates (see TemplateMemory). The guards:
+//  1. a search crop without information: what it shows of the frame spreads over at most blank_spread (3) grey
+//     levels in every channel, or it shows nothing of it, and
 //  2. a network output that is not finite
 // are reported as lost and the frame counts as not seen: box, history and frame index stay as they were.
 //
@@ -66,6 +60,7 @@ class FarTracker final : public Tracker {
   FarTracker(const FarTrackSpec& spec, std::shared_ptr<Graph> template_graph, std::shared_ptr<Graph> first,
              std::shared_ptr<Graph> search);
 
+  // Also throws ArtifactError when the template graph's output is not finite. A blank frame is accepted.
   void init(const ImageView& frame, const Box& box) override;
   Result update(const ImageView& frame) override;
   void reset() noexcept override;

@@ -35,7 +35,8 @@ CropWindow crop_window(const Box& box, double factor);
 Box map_box(const std::array<float, 4>& corners, const Box& state, double resize_factor, int search_size);
 
 // Keeps a box at least `margin` pixels wide and high and at least `margin` pixels inside the frame, in the
-// order of operations of the published trackers.
+// order of operations of the published trackers. Along a side of the frame shorter than `margin` the box covers
+// that side; there alone the published code differs, whose box then leaves the frame.
 Box clip_box(const Box& box, int height, int width, double margin);
 
 // Throws InputError unless the box is finite, has a positive size and shares some area with the frame.

@@ -17,10 +17,9 @@ struct ImageView {
   const std::uint8_t* data = nullptr;  // first channel of the top-left pixel (nv12: its luma)
   int width = 0;
   int height = 0;
-  std::ptrdiff_t row_stride = 0;    // from a pixel to the one below it
-  std::ptrdiff_t pixel_stride = 0;  // from a pixel to its right neighbour
-  std::ptrdiff_t channel_stride =
-      1;  // from a channel to the next one of the same pixel; unused by gray and nv12
+  std::ptrdiff_t row_stride = 0;      // from a pixel to the one below it
+  std::ptrdiff_t pixel_stride = 0;    // from a pixel to its right neighbour
+  std::ptrdiff_t channel_stride = 1;  // from a channel to the next one of the same pixel; unused by gray and nv12
   PixelFormat format = PixelFormat::bgr;
   // nv12 only: the U of the top-left 2x2 block, and the strides to the block below, and from U to V (the next
   // block's U is two such steps to the right).

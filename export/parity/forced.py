@@ -1,0 +1,72 @@
+"""Parity of the decoding: before every frame both trackers are put on the same box (forced states).
+
+The closed loop cannot tell decodings apart whose boxes are clipped to the same minimum, and one deviation there hides
+the frames after it. Here every frame is judged for itself, by the corners as decoded, before clipping.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetrack.export.models.base import ForcedTracker
+from edgetrack.export.parity.clip import Clip
+from edgetrack.export.parity.loop import Box, largest_difference
+from edgetrack.export.parity.report import ForcedReport
+
+__all__ = ["compare_forced", "forced_box"]
+
+
+def compare_forced(
+    reference: ForcedTracker, candidate: ForcedTracker, frames: Iterable[NDArray[np.uint8]], clip: Clip
+) -> ForcedReport:
+    """Force both trackers along the same path through a clip and compare what they decode in each frame.
+
+    Args:
+        reference: what counts as right.
+        candidate: what is judged.
+        frames: uint8 RGB frames of `clip`, the first one included.
+        clip: gives the first box and the path.
+    """
+    distances: list[float] = []
+    swapped: list[int] = []
+    for index, frame in enumerate(frames):
+        if index == 0:
+            reference.init(frame, clip.box)
+            candidate.init(frame, clip.box)
+            continue
+        box = forced_box(clip, index, frame.shape[0], frame.shape[1])
+        for tracker in (reference, candidate):
+            tracker.set_state(box)
+            tracker.update(frame)
+        distances.append(largest_difference(reference.corners_px().tolist(), candidate.corners_px().tolist()))
+        expected, found = reference.kept(), candidate.kept()
+        if expected is not None:
+            swapped.append(int(expected.sum() if found is None else (expected & ~found).sum()))
+    return ForcedReport(
+        frames=len(distances),
+        max_corner_px=max(distances, default=0.0),
+        max_swapped=max(swapped) if swapped else None,
+        corner_px=tuple(distances),
+    )
+
+
+def forced_box(clip: Clip, index: int, height: int, width: int) -> Box:
+    """Return the state before frame `index` (from 1) of a clip of `height` x `width` pixels.
+
+    It is the target's true box in the frame before, where that is known and its centre is in the picture, else a box
+    on a smooth path inside the picture. Its size swings by 30 %, so that crops of many sizes are compared.
+    """
+    x, y, w, h = clip.truth[index - 1] if index <= len(clip.truth) else (math.nan,) * 4
+    cx, cy = x + w / 2, y + h / 2
+    known = all(map(math.isfinite, (cx, cy, w, h))) and w > 0 and h > 0 and 0 <= cx < width and 0 <= cy < height
+    if not known:
+        side = 0.2 * min(height, width)
+        w, h = side * (1 + 0.3 * math.sin(0.37 * index)), side * (1 + 0.3 * math.cos(0.29 * index))
+        cx, cy = width * (0.5 + 0.25 * math.sin(0.23 * index)), height * (0.5 + 0.25 * math.cos(0.31 * index))
+    scale = 1 + 0.3 * math.sin(0.41 * index)
+    w, h = w * scale, h * scale
+    return (cx - w / 2, cy - h / 2, w, h)
