@@ -102,41 +102,43 @@ class RowLogits(nn.Module):
 
 
 class FullAttention(nn.Module):
-    """Self-attention over all tokens, residual included.
+    """Self-attention over all tokens, residual included, every head projected by itself.
 
     The softmax scale (a power of two) is folded into the queries. The keys' bias cancels in the softmax; the values'
     bias passes through it unchanged, because weights sum to one, and is folded into the output projection's.
     """
 
-    weight: Tensor
-    bias: Tensor
+    query_bias: Tensor
     out_weight: Tensor
     out_bias: Tensor
 
     def __init__(self, block: Block) -> None:
         """Fold the projections of `block`."""
         super().__init__()
-        weight, bias = block.attn.qkv.weight.detach().clone(), block.attn.qkv.bias.detach().clone()
-        weight[:CHANNELS] *= block.attn.scale
-        bias[:CHANNELS] *= block.attn.scale
+        query, key, value = block.attn.qkv.weight.detach().reshape(3, HEADS, HEAD_DIM, CHANNELS)
+        query_bias, _, value_bias = block.attn.qkv.bias.detach().reshape(3, HEADS, HEAD_DIM)
         projection = block.attn.proj
-        value_bias = projection.weight.detach().double() @ bias[2 * CHANNELS :].double()
-        bias[CHANNELS:] = 0
-        self.register_buffer("weight", weight.t().contiguous())
-        self.register_buffer("bias", bias)
+        for head in range(HEADS):
+            self.register_buffer(f"query{head}", (query[head] * block.attn.scale).t().contiguous())
+            self.register_buffer(f"key{head}", key[head].clone())  # used from the left: keys come out transposed
+            self.register_buffer(f"value{head}", value[head].t().contiguous())
+        self.register_buffer("query_bias", query_bias * block.attn.scale)
         self.register_buffer("out_weight", projection.weight.detach().t().contiguous())
-        self.register_buffer("out_bias", (projection.bias.detach().double() + value_bias).float())
+        folded = projection.weight.detach().double() @ value_bias.reshape(-1).double()
+        self.register_buffer("out_bias", (projection.bias.detach().double() + folded).float())
 
     def forward(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Attend with normalised tokens y and the residual stream x, both (N, C).
 
         Returns x + Attention(y), and the weights (heads, 49) that the search centre gives the newest template.
         """
-        parts = torch.split(y @ self.weight + self.bias, HEAD_DIM, dim=1)
         heads, rows = [], []
-        for query, key, value in zip(parts[:HEADS], parts[HEADS : 2 * HEADS], parts[2 * HEADS :], strict=True):
-            weights = torch.softmax(query @ key.t(), dim=-1)
-            heads.append(weights @ value)
+        transposed = y.t()
+        for head in range(HEADS):
+            query = y @ self.get_buffer(f"query{head}") + self.query_bias[head]
+            key = self.get_buffer(f"key{head}") @ transposed
+            weights = torch.softmax(query @ key, dim=-1)
+            heads.append(weights @ (y @ self.get_buffer(f"value{head}")))
             rows.append(weights[CENTRE_ROW : CENTRE_ROW + 1, NEWEST_COLUMNS])
         return x + (torch.cat(heads, dim=1) @ self.out_weight + self.out_bias), torch.cat(rows)
 

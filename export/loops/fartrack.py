@@ -2,7 +2,8 @@
 
 A port that keeps the published way of working: five template images embedded anew in every frame, all 445 tokens
 computed under a key mask, a history that grows with the video. It is the reference of the parity gate and the peer of
-the benchmarks, so it is neither sped up nor slowed down.
+the benchmarks, so it is neither sped up nor slowed down. Left out is only what the published code prepares and does not
+use, and the spec does not describe exactly: the trajectory numbers and the attention of the command tokens.
 """
 
 from __future__ import annotations
@@ -149,14 +150,26 @@ class FarTrackReference:
         self.box = box
 
     def corners_px(self) -> NDArray[np.float64]:
-        """Return the last update's decoded corners (4,) in frame pixels from the search crop's top-left corner.
+        """Return the last update's decoded corners (4,) in pixels of the network's input, from its top-left corner.
 
         Raises:
             InputError: called before `update`.
         """
         if self.step is None:
             raise InputError("corners_px was called before update; track a frame first")
-        found: NDArray[np.float64] = self.step.corners.double().numpy() * SEARCH_SIZE / self.step.resize_factor
+        found: NDArray[np.float64] = self.step.corners.double().numpy() * SEARCH_SIZE
+        return found
+
+    def leads(self) -> NDArray[np.float32]:
+        """Return by how much the best bin of each coordinate (4,) led the second best in the last update.
+
+        Raises:
+            InputError: called before `update`.
+        """
+        if self.step is None:
+            raise InputError("leads was called before update; track a frame first")
+        best = self.step.logits.topk(2, dim=-1).values
+        found: NDArray[np.float32] = (best[:, 0] - best[:, 1]).numpy()
         return found
 
     def kept(self) -> NDArray[np.bool_] | None:

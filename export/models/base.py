@@ -74,8 +74,10 @@ class Thresholds:
 
     tensor_max_abs: output name -> largest absolute difference; at fp32 every output has one, at other precisions
     outputs without an entry are reported but not judged. box_px: largest difference in pixels of any of x, y, w, h in
-    the closed loop, and of any decoded corner in the forced pass. min_iou, mean_iou: over the clip. swapped: most
-    template tokens of a frame that only one side keeps, in the forced pass; None: reported, not judged.
+    the closed loop; infinite: reported, not judged. corner_px: the same of any decoded corner in the forced pass, in
+    pixels of the network's input; None: box_px. min_iou, mean_iou: over the closed loop. swapped: most template tokens
+    of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: corners whose reference
+    decided by a smaller lead are not judged there, for rounding may turn such a decision.
     """
 
     tensor_max_abs: Mapping[str, float]
@@ -83,6 +85,8 @@ class Thresholds:
     min_iou: float
     mean_iou: float
     swapped: int | None = None
+    margin: float = 0.0
+    corner_px: float | None = None
 
 
 class ParityInput(NamedTuple):
@@ -131,6 +135,9 @@ class ForcedTracker(Protocol):
 
         They count from any point that follows from the state alone. Not finite if the network's output is not.
         """
+
+    def leads(self) -> NDArray[np.floating[Any]]:
+        """Return by how much each corner's best bin led the second best in the last update (4,), in logits."""
 
     def kept(self) -> NDArray[np.bool_] | None:
         """Return which template tokens the last update kept; None where none are dropped."""

@@ -21,7 +21,11 @@ __all__ = ["compare_forced", "forced_box"]
 
 
 def compare_forced(
-    reference: ForcedTracker, candidate: ForcedTracker, frames: Iterable[NDArray[np.uint8]], clip: Clip
+    reference: ForcedTracker,
+    candidate: ForcedTracker,
+    frames: Iterable[NDArray[np.uint8]],
+    clip: Clip,
+    margin: float = 0.0,
 ) -> ForcedReport:
     """Force both trackers along the same path through a clip and compare what they decode in each frame.
 
@@ -30,9 +34,11 @@ def compare_forced(
         candidate: what is judged.
         frames: uint8 RGB frames of `clip`, the first one included.
         clip: gives the first box and the path.
+        margin: corners that the reference decided by a smaller lead are counted, not compared.
     """
     distances: list[float] = []
     swapped: list[int] = []
+    undecided = 0
     for index, frame in enumerate(frames):
         if index == 0:
             reference.init(frame, clip.box)
@@ -42,7 +48,10 @@ def compare_forced(
         for tracker in (reference, candidate):
             tracker.set_state(box)
             tracker.update(frame)
-        distances.append(largest_difference(reference.corners_px().tolist(), candidate.corners_px().tolist()))
+        a, b = reference.corners_px(), candidate.corners_px()
+        judged = ~((reference.leads() < margin) & np.isfinite(a) & np.isfinite(b))
+        undecided += int((~judged).sum())
+        distances.append(largest_difference(a[judged].tolist(), b[judged].tolist()))
         expected, found = reference.kept(), candidate.kept()
         if expected is not None:
             swapped.append(int(expected.sum() if found is None else (expected & ~found).sum()))
@@ -51,6 +60,7 @@ def compare_forced(
         max_corner_px=max(distances, default=0.0),
         max_swapped=max(swapped) if swapped else None,
         corner_px=tuple(distances),
+        undecided=undecided,
     )
 
 

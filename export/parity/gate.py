@@ -147,7 +147,7 @@ def _head(clip: Clip) -> list[NDArray[np.uint8]]:
     return head
 
 
-def _tensors(
+def _tensors(  # noqa: PLR0917 (private, called once)
     source: Source,
     artifact: Artifact,
     engine: Engine,
@@ -165,14 +165,14 @@ def _tensors(
     return found
 
 
-def _boxes(
+def _boxes(  # noqa: PLR0917 (private, called twice)
     reference: ClosedLoop, candidate: ArtifactLoop, artifact: Artifact, clip: Clip, limits: Limits, progress: Progress
 ) -> tuple[ForcedReport | None, LoopReport]:
     """Compare decoded corners from forced states, where both sides can be forced, and boxes in the closed loop."""
     forced = None
     if isinstance(reference, ForcedTracker) and reference.forcible and candidate.forcible:
         progress.stage("verify: decoding from forced states")
-        forced = compare_forced(reference, candidate, clip.frames(), clip)
+        forced = compare_forced(reference, candidate, clip.frames(), clip, limits.margin)
     progress.advance()
     progress.stage("verify: boxes on the clip")
     loop = compare_loops(
@@ -194,7 +194,15 @@ def _minimum_px(spec: Mapping[str, Any]) -> float | None:
 
 
 def _as_limits(given: Thresholds) -> Limits:
-    return Limits(dict(given.tensor_max_abs), given.box_px, given.min_iou, given.mean_iou, given.swapped)
+    return Limits(
+        dict(given.tensor_max_abs),
+        given.box_px,
+        given.min_iou,
+        given.mean_iou,
+        given.swapped,
+        given.margin,
+        given.corner_px,
+    )
 
 
 def _check_limits(limits: Mapping[str, float], graphs: Sequence[DeployGraph], precision: str) -> None:
@@ -235,6 +243,8 @@ def _limits_of(artifact: Artifact) -> Limits:
         fields.number("min_iou", 0.0, 1.0),
         fields.number("mean_iou", 0.0, 1.0),
         None if fields.value.get("swapped") is None else int(fields.number("swapped", 0, 1e6)),
+        0.0 if fields.value.get("margin") is None else fields.number("margin", 0.0, 1e9),
+        math.inf if fields.value.get("corner_px") is None else fields.number("corner_px", 0.0, 1e9),
     )
 
 
@@ -248,6 +258,8 @@ def _merge(limits: Sequence[Limits], *, stricter: bool) -> Limits:
         most(item.min_iou for item in limits),
         most(item.mean_iou for item in limits),
         None if math.isinf(bound) else int(bound),
+        least(item.margin for item in limits),
+        least(item.decoded_px for item in limits),
     )
 
 

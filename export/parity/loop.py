@@ -41,7 +41,6 @@ class ArtifactLoop:
         """Use `tracker`, which the caller closes; `spec` is the manifest's "tracker" object."""
         self._tracker = tracker
         self._spec = spec
-        self._side = 0.0
 
     def init(self, frame: NDArray[np.uint8], box: Box) -> None:
         """See `ClosedLoop.init`."""
@@ -60,16 +59,24 @@ class ArtifactLoop:
 
     def set_state(self, box: Box) -> None:
         """See `ForcedTracker.set_state`."""
-        self._side = math.ceil(math.sqrt(box[2] * box[3]) * self._spec["search"]["factor"])
         self._tracker.core.set_state(box)
 
     def corners_px(self) -> NDArray[np.floating[Any]]:
-        """Decode the last logits again, in C++ as `update` did; pixels from the search crop's top-left corner."""
+        """Decode the last logits again, in C++ as `update` did; see `ForcedTracker.corners_px`."""
         logits, decode = self._tracker.core.logits, self._spec["decode"]
         if logits is None or not np.isfinite(logits).all():
             return np.full(4, np.nan)
         corners = decode_bins(logits, decode["bins"], decode["range"], decode["expectation"])
-        return corners.astype(np.float64) * self._side
+        size = int(self._spec["search"]["size"])
+        return np.asarray(corners, np.float64) * size
+
+    def leads(self) -> NDArray[np.floating[Any]]:
+        """See `ForcedTracker.leads`."""
+        logits = self._tracker.core.logits
+        if logits is None:
+            return np.full(4, np.nan)
+        best = np.sort(logits, axis=-1)
+        return np.asarray(best[:, -1] - best[:, -2])
 
     def kept(self) -> NDArray[np.bool_] | None:
         """See `ForcedTracker.kept`."""
@@ -140,4 +147,4 @@ def _summarise(
 def largest_difference(a: Iterable[float], b: Iterable[float]) -> float:
     """Return the largest difference of any coordinate; a huge but finite number where one is not finite."""
     differences = [float(abs(left - right)) for left, right in zip(a, b, strict=True)]
-    return max(differences) if all(map(math.isfinite, differences)) else _NOT_FINITE_PX
+    return max(differences, default=0.0) if all(map(math.isfinite, differences)) else _NOT_FINITE_PX

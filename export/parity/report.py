@@ -23,6 +23,13 @@ class Limits:
     min_iou: float
     mean_iou: float
     swapped: int | None = None
+    margin: float = 0.0
+    corner_px: float | None = None
+
+    @property
+    def decoded_px(self) -> float:
+        """The limit on decoded corners: `corner_px`, or else that of the boxes."""
+        return self.box_px if self.corner_px is None else self.corner_px
 
     def as_dict(self) -> dict[str, Any]:
         """Return the manifest's `thresholds`; None stands for "any", because JSON has no infinity."""
@@ -32,6 +39,8 @@ class Limits:
             "min_iou": self.min_iou,
             "mean_iou": self.mean_iou,
             "swapped": self.swapped,
+            "margin": self.margin,
+            "corner_px": self.decoded_px if math.isfinite(self.decoded_px) else None,
         }
 
 
@@ -108,12 +117,14 @@ class ForcedReport:
         max_corner_px: largest difference of any decoded corner, before clipping, in frame pixels.
         max_swapped: most template tokens of a frame that only the reference kept; None: nothing is dropped.
         corner_px: the largest corner difference in each frame, in order.
+        undecided: corners, of four a frame, that were not judged: the reference's own decision was too close.
     """
 
     frames: int
     max_corner_px: float
     max_swapped: int | None
     corner_px: tuple[float, ...] = field(repr=False)
+    undecided: int = 0
 
 
 @dataclass(frozen=True)
@@ -197,9 +208,9 @@ class ParityReport:
         """Return a table for people: (what, found, accepted, verdict) per line."""
         table = [_tensor_row(item) for item in self.tensors]
         limits = self.limits
-        px = f"≤ {limits.box_px:g} px" if math.isfinite(limits.box_px) else "-"
+        px = _accepted_px(limits.box_px)
         if self.forced is not None:
-            table += _forced_rows(self.forced, limits, px)
+            table += _forced_rows(self.forced, limits)
         if self.loop is not None:
             loop = self.loop
             table += [
@@ -239,9 +250,14 @@ def _tensor_row(item: TensorReport) -> tuple[str, str, str, str]:
     return _row(f"{item.role}.{item.output}, largest difference", found, accepted, item.passed)
 
 
-def _forced_rows(forced: ForcedReport, limits: Limits, px: str) -> list[tuple[str, str, str, str]]:
-    found = forced.max_corner_px
-    table = [_row("decoded corners, largest difference", f"{found:.2g} px", px, found <= limits.box_px)]
+def _accepted_px(limit: float) -> str:
+    return f"≤ {limit:g} px" if math.isfinite(limit) else "-"
+
+
+def _forced_rows(forced: ForcedReport, limits: Limits) -> list[tuple[str, str, str, str]]:
+    found, px = forced.max_corner_px, _accepted_px(limits.decoded_px)
+    table = [_row("decoded corners, largest difference", f"{found:.2g} px", px, found <= limits.decoded_px)]
+    table.append(("corners decided too closely to judge", f"{forced.undecided} of {4 * forced.frames}", "-", ""))
     if forced.max_swapped is not None:
         accepted = "-" if limits.swapped is None else f"≤ {limits.swapped}"
         good = limits.swapped is None or forced.max_swapped <= limits.swapped
@@ -251,10 +267,12 @@ def _forced_rows(forced: ForcedReport, limits: Limits, px: str) -> list[tuple[st
 
 def _forced_failures(forced: ForcedReport, limits: Limits) -> list[str]:
     found = []
-    if forced.max_corner_px > limits.box_px:
-        frame = next(number for number, px in enumerate(forced.corner_px, start=1) if px > limits.box_px)
+    if forced.undecided == 4 * forced.frames:
+        found.append("no decoded corner is decided clearly enough to judge, so decoding is unproven")
+    if forced.max_corner_px > limits.decoded_px:
+        frame = next(number for number, px in enumerate(forced.corner_px, start=1) if px > limits.decoded_px)
         found.append(
-            f"decoded corners differ by {forced.max_corner_px:.3g} px (accepted {limits.box_px:g}), "
+            f"decoded corners differ by {forced.max_corner_px:.3g} px (accepted {limits.decoded_px:g}), "
             f"first in frame {frame}"
         )
     if limits.swapped is not None and forced.max_swapped is not None and forced.max_swapped > limits.swapped:

@@ -46,7 +46,7 @@ register(
         precisions=("fp32",),
         devices=("cpu", "cuda"),
         extras=("export",),
-        note="ONNX opset 18 for ONNX Runtime, on any CPU or NVIDIA GPU",
+        note="ONNX opset 20 for ONNX Runtime, on any CPU or NVIDIA GPU",
     ),
     "edgetrack.export.targets.onnx:OnnxTarget",
 )

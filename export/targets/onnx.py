@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPSET", "OnnxTarget", "write_onnx"]
 
-OPSET = 18
+OPSET = 20
 _INSTALL = "pip install 'edgetrack[export]'"
 # Operators of data-dependent control flow or shapes: engines run them slowly or not at all.
 _UNWANTED = {"Shape", "If", "Loop", "Scan", "NonZero", "Size", "SequenceConstruct"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,8 +12,12 @@ import pytest
 import torch
 from toy_family import TOY, ToyNet
 
-from edgetrack.errors import ArtifactError, InputError
+from edgetrack.errors import InputError
 from edgetrack.export.models.base import ParityInput
+from edgetrack.export.models.fartrack import FARTRACK
+from edgetrack.export.parity.clip import Clip
+from edgetrack.export.parity.forced import compare_forced
+from edgetrack.export.parity.gate import _check_limits
 from edgetrack.export.parity.loop import compare_loops
 from edgetrack.export.parity.report import NOT_RUN, Limits, LoopReport, ParityReport, TensorReport, iou
 from edgetrack.export.parity.tensors import compare_tensors
@@ -140,7 +145,15 @@ def test_not_run_wins_over_findings():
 def test_report_for_the_manifest():
     found = ParityReport("reference", Limits({}, math.inf, 0.0, 0.9), (tensor(0.0, None),), BAD_LOOP).as_dict()
     assert set(found) >= {"reference", "tensors", "closed_loop", "thresholds", "verdict"}
-    assert found["thresholds"] == {"tensor_max_abs": {}, "box_px": None, "min_iou": 0.0, "mean_iou": 0.9}
+    assert found["thresholds"] == {
+        "tensor_max_abs": {},
+        "box_px": None,
+        "min_iou": 0.0,
+        "mean_iou": 0.9,
+        "swapped": None,
+        "margin": 0.0,
+        "corner_px": None,
+    }
     assert "box_px" not in found["closed_loop"]
     json.dumps(found, allow_nan=False)
 
@@ -204,7 +217,7 @@ def test_tensors_that_agree(search, artifact):
 
 
 def test_tensors_that_differ(search, artifact):
-    shift, top = compare_tensors([search], artifact, TorchEngine(search, 0.25), inputs_of(3, 3), {"shift": 0.2})
+    shift, top = compare_tensors([search], artifact, TorchEngine(search, 0.25), inputs_of(2, 3), {"shift": 0.2})
     assert shift.max_abs == pytest.approx(0.25, rel=1e-5)
     assert shift.cosine < 1
     assert not shift.passed
@@ -216,6 +229,87 @@ def test_nan_is_found(search, artifact):
     assert (shift.finite, shift.max_abs, shift.passed) == (False, None, False)
 
 
-def test_output_that_no_input_reached(search, artifact):
-    with pytest.raises(ArtifactError, match=r"no input reached search\.shift"):
-        compare_tensors([search], artifact, TorchEngine(search), (), {})
+@pytest.mark.parametrize(("sizes", "missing"), [((), ("kept=2", "kept=3")), ((3, 3), ("kept=2",))])
+def test_size_that_no_input_reached_is_unproven(search, artifact, sizes, missing):
+    shift, _ = compare_tensors([search], artifact, TorchEngine(search), inputs_of(*sizes), {"shift": 1.0})
+    assert (shift.unproven, shift.passed) == (missing, False)
+    report = ParityReport("r", LIMITS, (shift,), GOOD_LOOP)
+    assert report.verdict == "failed"
+    assert "search.shift is unproven: never run at kept=2" in report.failures[0]
+
+
+class Forced(Scripted):
+    """A loop whose boxes never show what it decodes."""
+
+    forcible = True
+
+    def __init__(self, count, error=0.0, kept=None, lead=1.0) -> None:
+        super().__init__([BOX] * count)
+        self.error, self.mask, self.lead, self.states = error, kept, lead, []
+
+    def set_state(self, box) -> None:
+        self.states.append(box)
+
+    def corners_px(self):
+        return np.array([1.0, 2.0, 3.0, 4.0 + self.error])
+
+    def leads(self):
+        return np.array([1.0, 1.0, 1.0, self.lead])
+
+    def kept(self):
+        return self.mask
+
+
+def force(reference, candidate, margin=0.0):
+    clip = Clip("c", "c", BOX, 4, (BOX, (math.nan,) * 4))
+    return compare_forced(reference, candidate, [np.zeros((90, 120, 3), np.uint8)] * 4, clip, margin)
+
+
+def test_forced_pass_sees_what_clipping_hides():
+    reference, candidate = Forced(3), Forced(3, error=7.0)
+    found = force(reference, candidate)
+    assert (found.frames, found.max_corner_px) == (3, 7)
+    assert reference.states == candidate.states
+    assert len({box[2] for box in reference.states}) == 3, "sizes vary"
+    report = ParityReport("r", LIMITS, loop=GOOD_LOOP, forced=found)
+    assert "decoded corners differ by 7 px (accepted 0.05), first in frame 1" in report.failures[0]
+    assert force(Forced(3), Forced(3)).max_corner_px == 0
+    assert force(Forced(3, lead=0.01), candidate=Forced(3, error=7.0), margin=0.02).undecided == 3
+    assert force(Forced(3), Forced(3, error=math.nan)).max_corner_px > 1e6
+
+
+def test_forced_pass_counts_swapped_tokens():
+    one, two = np.array([True, True, False]), np.array([True, False, True])
+    found = force(Forced(3, kept=one), Forced(3, kept=two))
+    assert found.max_swapped == 1
+    limits = replace(LIMITS, swapped=0)
+    assert "1 template tokens" in ParityReport("r", limits, loop=GOOD_LOOP, forced=found).failures[0]
+
+
+def test_boxes_at_the_minimum_are_counted():
+    blank = [np.zeros((4, 4, 3), np.uint8)] * 3
+    boxes = [(0.0, 0.0, 10.0, 30.0), BOX]
+    found = compare_loops(Scripted(boxes), Scripted(boxes), blank, BOX, clip="c", box_px=1.0, minimum_px=10)
+    assert found.at_minimum == 1
+
+
+def test_limits_that_fit_nothing(search):
+    with pytest.raises(InputError, match="limits depth"):
+        _check_limits({"depth": 1.0, "shift": 1.0}, [search], "fp16")
+    with pytest.raises(InputError, match="no fp32 limit for top"):
+        _check_limits({"shift": 1.0}, [search], "fp32")
+    _check_limits({"shift": 1.0}, [search], "fp16")
+
+
+def test_precision_without_limits():
+    with pytest.raises(InputError, match="no limits for precision 'int8'; known: fp32, fp16"):
+        FARTRACK.thresholds("fartrack-pico", "int8")
+
+
+def test_decoded_corners_have_a_limit_of_their_own():
+    forced = force(Forced(3), candidate=Forced(3, error=0.3))
+    assert forced.max_corner_px == pytest.approx(0.3)
+    for corner_px, verdict in ((0.5, "passed"), (0.2, "failed"), (None, "passed")):
+        limits = Limits({"logits": 1e-4}, math.inf, 0.0, 0.0, corner_px=corner_px)
+        report = ParityReport("reference", limits, (tensor(0.0, 1e-4),), GOOD_LOOP, forced=forced)
+        assert report.verdict == verdict

@@ -97,7 +97,7 @@ def test_export_of_stand_in_weights(tmp_path, clip, target, precision):
     assert verification["verdict"] == "passed"
     assert verification["closed_loop"]["frames"] == FRAMES - 1
     assert {item["output"] for item in verification["tensors"]} == {"tokens", "shift", "top"}
-    assert all(item["samples"] == 7 and item["finite"] for item in verification["tensors"])
+    assert all(item["samples"] == 8 and item["finite"] for item in verification["tensors"])
 
 
 def test_export_of_a_checkpoint(tmp_path, clip):
@@ -129,7 +129,8 @@ def test_verify_artifact_and_pairs(tmp_path, clip, monkeypatch):
     assert verify_artifact(one, clip=clip).verdict == "passed"
     assert verify_artifact(one, "stand-in", seed=1, clip=clip).failed
     first, second = read_artifact(one), read_artifact(other_seed)
-    assert check_against_artifact(first, first, clip).verdict == "passed"
+    with pytest.raises(InputError, match="the same artifact"):
+        check_against_artifact(first, first, clip)
     report = check_against_artifact(first, second, clip)
     assert report.failed
     assert report.tensors == ()
@@ -215,6 +216,7 @@ def test_bad_checkpoint_leaves_nothing(tmp_path, clip):
         ({"target": "tpu"}, "unknown target 'tpu'"),
         ({"target": "onnx", "precision": "int3"}, "no precision 'int3'"),
         ({"seed": -1}, "seed is -1"),
+        ({"device": "tpu"}, "no device 'tpu'; give cpu, cuda"),
         ({"seed": 2**53}, "seed is 9007199254740992"),
     ],
 )
@@ -229,19 +231,49 @@ def test_plan_names_the_folder_and_the_command():
     assert plan.command == ("edgetrack export toy-one --weights 'some file.pth' --target openvino --precision fp16")
 
 
-@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "fp16")])
-def test_pico_is_exact(tmp_path, target, precision):
+REAL = [
+    pytest.param(f"fartrack-{size}", target, precision, marks=() if size == "pico" else pytest.mark.slow)
+    for size in ("pico", "nano", "tiny")
+    for target, precision in (("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "fp16"))
+    if (size, precision) != ("nano", "fp16")
+]
+
+
+@pytest.mark.parametrize(("variant", "target", "precision"), REAL)
+def test_sparse_variants_are_exact(tmp_path, variant, target, precision):
     pytest.importorskip("openvino" if target == "openvino" else "onnxruntime")
-    result = export_tracker(
-        "fartrack-pico", "stand-in", target=target, precision=precision, output=tmp_path / "pico", threads=2
-    )
-    assert result.report.verdict == "passed"
-    assert result.report.loop.frames == 64
+    result = export_tracker(variant, "stand-in", target=target, precision=precision, output=tmp_path / "a", threads=2)
+    report = result.report
+    assert report.verdict == "passed"
+    assert report.loop.frames == report.forced.frames == 64
+    assert report.engine["engine"] == target.replace("onnx", "onnxruntime")
     if precision == "fp32":
-        assert result.report.loop.max_box_px <= 0.05
-        assert result.report.loop.first_divergence is None
-    artifact = read_artifact(result.path)
-    assert artifact.size_bytes() < (16e6 if precision == "fp32" else 8e6)
+        assert max(report.loop.max_box_px, report.forced.max_corner_px) <= 0.05
+        assert (report.forced.max_swapped, report.forced.undecided) == (0, 0)
+    if variant == "fartrack-pico":
+        assert read_artifact(result.path).size_bytes() < (16e6 if precision == "fp32" else 8e6)
+
+
+def test_disk_too_full_for_the_report(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr(ToyCore, "box_error", 2.0)
+
+    def full(self, *_, **__):
+        self.write_bytes(b"{")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ParityError, match="not even the report"):
+        export(tmp_path / "toy", clip)
+    assert [name for name in left_in(tmp_path) if "partial" in name] == []
+
+
+def test_short_clip_is_refused(tmp_path, clip):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for index in range(8):
+        (frames / f"{index}.png").write_bytes((Path(clip.path) / f"{index}.png").read_bytes())
+    with pytest.raises(InputError, match="8 frames, fewer than the 9"):
+        export(tmp_path / "toy", open_clip(frames, clip.box))
 
 
 def test_killed_while_exporting(tmp_path):
