@@ -50,10 +50,9 @@ class FarTracker:
     InputError. The small properties (all but `logits` and `mask`) may be read by any thread at any time; they
     show the last finished call. `update` releases the GIL except in `run` of a graph.
 
-    A search crop without information (at most 3 grey levels between the darkest and the brightest value of any
-    channel of what it shows of the frame) and network output that is not finite are reported as LOST, and the
-    frame counts as not seen. Past frame
-    `memory["exact_frames"]` old templates are thinned to bound the memory. All else is the published loop.
+    A search crop without information (one colour throughout what it shows of the frame) and network output that
+    is not finite are reported as LOST, and the frame counts as not seen. Past frame `memory["exact_frames"]` old
+    templates are thinned to bound the memory. All else is the published loop.
     """
 
     def __init__(self, spec: dict[str, Any], template: Graph, first: Graph, search: Graph) -> None:

@@ -100,38 +100,24 @@ def test_padding_never_hides_a_blank_frame(x: float, y: float, w: float, h: floa
     assert tracker.frame_index == 0
 
 
-def dark_frame(index: int, level: int, amplitude: int) -> np.ndarray:
-    """Return a frame of one level with noise of +-amplitude in every channel of every pixel."""
-    noise = np.random.default_rng(index).integers(-amplitude, amplitude + 1, (96, 128, 3))
-    return np.asarray(level + noise, np.uint8)
-
-
 @pytest.mark.parametrize("start", [START, (-5.0, -4.0, 30.0, 20.0), (110.0, 80.0, 30.0, 20.0), (60.0, 40.0, 4.0, 3.0)])
-def test_a_covered_lens_is_lost_and_the_box_stays(start: tuple[float, float, float, float]) -> None:
+def test_a_black_frame_is_lost_and_the_box_stays(start: tuple[float, float, float, float]) -> None:
     tracker, networks = started()
     tracker.set_state(start)
     before, calls = snapshot(tracker), len(networks.calls)
-    for n in range(60):
-        assert tracker.update(dark_frame(n, 3, 1)) == (False, before[0])
+    for _ in range(60):
+        assert tracker.update(np.zeros((96, 128, 3), np.uint8)) == (False, before[0])
         assert tracker.state == _core.State.LOST
     assert snapshot(tracker) == before
     assert len(networks.calls) == calls
     assert tracker.update(textured_frame(1))[0]
 
 
-@pytest.mark.parametrize("level", [1, 16, 17, 40, 200])
-def test_luma_noise_of_one_level_is_nothing_to_see(level: int) -> None:
-    tracker, _ = started()
-    for n in range(10):
-        frame = np.full((144, 128), 128, np.uint8)
-        frame[:96] = dark_frame(n, level, 1)[..., 0]
-        assert not tracker.update(frame, "nv12")[0]
-
-
-@pytest.mark.parametrize(("step", "seen"), [(3, False), (4, True)])
+@pytest.mark.parametrize(("step", "seen"), [(0, False), (1, True)])
 @pytest.mark.parametrize("channel", [0, 1, 2])
 @pytest.mark.parametrize("color", ["rgb", "bgr", "rgba"])
-def test_an_edge_of_four_grey_levels_is_something_to_see(step: int, seen: bool, channel: int, color: str) -> None:
+def test_an_edge_of_one_grey_level_is_something_to_see(step: int, seen: bool, channel: int, color: str) -> None:
+    """A small target on sky spreads over a few levels only: the published loop must go on there."""
     tracker, _ = started()
     frame = np.full((96, 128, len(color)), 90, np.uint8)
     frame[:, 64:, channel] += step

@@ -25,12 +25,6 @@ class Normalizer {
   std::array<std::array<float, 256>, 3> table_;
 };
 
-// The largest CropInfo::spread, in grey levels, at which a crop shows nothing: room for the noise of a covered
-// lens or a lost signal, one level up or down (which blending pixels never widens), and one more level for what
-// the resize and conversions from nv12 round. A picture with a visible edge anywhere has more. Stronger noise
-// counts as something to see.
-inline constexpr int blank_spread = 3;
-
 // What a crop was made of.
 struct CropInfo {
   CropWindow window;         // the source pixels, before padding
@@ -39,8 +33,9 @@ struct CropInfo {
   // not count), in grey levels 0..255; 0 where there are none: all padding.
   int spread = 0;
 
-  // Whether there is nothing to see; `spread` is at most blank_spread.
-  bool blank() const { return spread <= blank_spread; }
+  // Whether there is nothing to see: one colour throughout. Not more than that: small targets on sky or road were
+  // seen to spread over 3 grey levels, and the published loop goes on there.
+  bool blank() const { return spread == 0; }
 };
 
 // Cuts a square around a box and resizes it to size x size pixels.

@@ -41,8 +41,8 @@ void check(const FarTrackSpec& spec);
 // The published loop over three graphs. It departs from the published one in two guards, in boxes of frames
 // narrower than the clip margin (see clip_box), and for videos longer than memory().exact_frames() in the age of
 // some templates (see TemplateMemory). The guards:
-//  1. a search crop without information: what it shows of the frame spreads over at most blank_spread (3) grey
-//     levels in every channel, or it shows nothing of it, and
+//  1. a search crop without information: what it shows of the frame has one colour throughout, or it shows nothing
+//     of it, and
 //  2. a network output that is not finite
 // are reported as lost and the frame counts as not seen: box, history and frame index stay as they were.
 //
