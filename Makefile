@@ -50,8 +50,10 @@ lint: install ## ruff, mypy and clang-format
 	@ln -s $(CURDIR)/edgetrack/* $(CURDIR)/export $(CURDIR)/runtime $(CURDIR)/benchmarks $(TYPING)/edgetrack/
 	cd $(TYPING) && $(CURDIR)/$(BIN)/python -m mypy --config-file $(CURDIR)/pyproject.toml -p edgetrack
 
+# Training sets threads and signal handlers for a whole process, so its tests have one of their own.
 test-python: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/export/train
+	$(BIN)/python -m pytest tests/export/train
 
 # The core by itself, without Python: as a release with warnings as errors, then under the sanitizers.
 test-cpp: install

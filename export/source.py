@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edgetrack.export.checkpoint import load_checkpoint
+from edgetrack.export.compact import completed
 from edgetrack.export.models import family_of, find_variant
 from edgetrack.export.standin import synth_state
 
@@ -77,6 +78,8 @@ def load_source(variant: str, weights: str | Path, seed: int = 0) -> Source:
     else:
         checkpoint = load_checkpoint(weights)
         state, sha256, kind, used_seed = checkpoint.state, checkpoint.sha256, "checkpoint", None
+        if checkpoint.path.suffix == ".safetensors":
+            state = completed(family, variant, state)
     family.load_state(net, variant, state)
     graphs = tuple(family.deploy_graphs(variant, net.eval()))
     return Source(family, info, net, graphs, kind, sha256, used_seed)

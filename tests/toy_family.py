@@ -210,7 +210,13 @@ _WRITTEN: dict[tuple[str, str], bytes] = {}
 
 
 def _write_once(graph, path, metadata) -> None:
-    """Write as `write_onnx` does, but only once for the same weights: PyTorch takes seconds over it."""
+    """Write as `write_onnx` does, but the toy's graphs only once for the same weights: PyTorch takes seconds over it.
+
+    Published variants share their stand-in weights, so their files must not be kept by the weights' hash.
+    """
+    if not isinstance(graph.module, Encode | Search):
+        write_onnx(graph, path, metadata)
+        return
     key = (graph.role, metadata["checkpoint_sha256"])
     if key not in _WRITTEN:
         write_onnx(graph, path, metadata)

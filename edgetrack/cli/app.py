@@ -16,12 +16,19 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("export", "edgetrack.cli.export"),
     ("track", "edgetrack.cli.track"),
     ("bench", "edgetrack.cli.bench"),
+    ("eval", "edgetrack.cli.evaluate"),
+    ("calibrate", "edgetrack.cli.calibrate"),
     ("verify", "edgetrack.cli.verify"),
     ("info", "edgetrack.cli.info"),
     ("doctor", "edgetrack.cli.doctor"),
     ("targets", "edgetrack.cli.targets"),
     ("models", "edgetrack.cli.models"),
     ("demo", "edgetrack.cli.demo"),
+    ("pack", "edgetrack.cli.pack"),
+    ("train", "edgetrack.cli.train"),
+    ("distill", "edgetrack.cli.distill"),
+    ("sparsify", "edgetrack.cli.sparsify"),
+    ("tune", "edgetrack.cli.tune"),
 )
 """Command names and the modules whose function `run` is the command, in the order of the help."""
 

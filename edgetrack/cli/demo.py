@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_STAND_IN = "stand-in"
 _UPDATES = 64
 _WARMUP = 16
 
@@ -31,10 +32,13 @@ def run(
     ] = Path("edgetrack-demo"),
     *,
     model: Annotated[str, typer.Option("--model", help="As `edgetrack models` lists it.")] = "fartrack-pico",
+    weights: Annotated[
+        str, typer.Option("--weights", help="Path of a checkpoint of MODEL; or stand-in: made-up weights.")
+    ] = _STAND_IN,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Export a tracker with stand-in weights, prove it, follow a target through a clip, and time all that."""
+    """Export a tracker, prove it, follow a target through a clip, and time all that."""
     from edgetrack.export.models import find_variant
 
     with usage_error("--model"):
@@ -43,14 +47,15 @@ def run(
     from edgetrack.export.parity.clip import demo_clip
 
     clip = demo_clip()
-    results = _export(model, output, clip, threads)
+    results = _export(model, weights, output, clip, threads)
     video = output / "track.mp4"
     states = _track(results[0].path, clip, video, threads)
-    timings = _time([result.path for result in results], threads)
+    timings = _time([result.path for result in results], weights, threads)
+    note = STAND_IN_WARNING if weights == _STAND_IN else ""
     if as_json:
         artifacts = [{"path": str(item.path), "verification": item.report.as_dict()} for item in results]
         found = {"artifacts": artifacts, "video": str(video), "states": states, "bench": timings}
-        console.emit_json({"schema": 1, "note": STAND_IN_WARNING, **found})
+        console.emit_json({"schema": 1, "weights": weights, "note": note, **found})
         return
     for result in results:
         print_report(result.report, result.path.name)
@@ -59,14 +64,14 @@ def run(
     _print_timings(timings)
     console.line()
     console.line(f"annotated video: {video} ({', '.join(f'{name} {count}' for name, count in states.items())})")
-    console.line(f"note: {STAND_IN_WARNING}; its boxes in the video mean nothing")
+    if note:
+        console.line(f"note: {note}; its boxes in the video mean nothing")
     console.line("next: edgetrack export MODEL --weights CHECKPOINT, with a published checkpoint")
 
 
-def _export(model: str, output: Path, clip: Clip, threads: int | None) -> list[ExportResult]:
+def _export(model: str, weights: str, output: Path, clip: Clip, threads: int | None) -> list[ExportResult]:
     """Export for every target whose packages are here; ONNX first."""
     from edgetrack.export.pipeline import FIXED_STEPS, export_tracker
-    from edgetrack.export.source import STAND_IN
 
     targets = ["onnx"] + (["openvino"] if importlib.util.find_spec("openvino") else [])
     results = []
@@ -77,7 +82,7 @@ def _export(model: str, output: Path, clip: Clip, threads: int | None) -> list[E
             results.append(
                 export_tracker(
                     model,
-                    STAND_IN,
+                    weights,
                     target=target,
                     output=folder,
                     clip=clip,
@@ -114,16 +119,15 @@ def _track(artifact: Path, clip: Clip, video: Path, threads: int | None) -> dict
     return counts
 
 
-def _time(artifacts: Sequence[Path], threads: int | None) -> dict[str, Any]:
+def _time(artifacts: Sequence[Path], weights: str, threads: int | None) -> dict[str, Any]:
     """Time the published loop and every artifact in turns on the same frames; returns the bench document."""
     from edgetrack.benchmarks.bench import run_bench
     from edgetrack.benchmarks.contenders import artifact_spec, reference_spec
     from edgetrack.benchmarks.frames import load_footage
     from edgetrack.benchmarks.loop import Plan
-    from edgetrack.export.source import STAND_IN
 
     specs = [artifact_spec(path, threads=threads) for path in artifacts]
-    specs = [reference_spec(STAND_IN, specs), *specs]
+    specs = [reference_spec(weights, specs), *specs]
     plan = Plan.of(len(specs), updates=_UPDATES, warmup=_WARMUP)
     with console.progress(_UPDATES * len(specs), "time the loops") as bar:
         return run_bench(specs, load_footage(), plan, bar, compare=True, fresh=False)

@@ -49,9 +49,18 @@ def run(
     ],
     target: Annotated[str, typer.Option("--target", help="As `edgetrack targets` lists them.")] = "onnx",
     precision: Annotated[str, typer.Option("--precision", help="fp32, or fp16 where the target has it.")] = "fp32",
+    depth: Annotated[
+        int | None, typer.Option("--depth", help="FARTrack: run the first so many layers, 1 to 15; default: MODEL's.")
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", help="FARTrack, sparse: tokens kept of an old template, 2 to 49; published: 37."),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The artifact's folder; default: <model>-<target>-<precision>."),
+        typer.Option(
+            "--output", "-o", help="The artifact's folder; default: <model>-<target>-<precision>, cuts included."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
     device: Annotated[
@@ -71,7 +80,7 @@ def run(
 
     Exit code 3 and nothing written but a report if it does not.
     """
-    _check_names(model, target, precision)
+    model = _checked_names(model, depth, keep, target, precision)
     check_torch()
     from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
 
@@ -87,17 +96,21 @@ def run(
     _print_result(result, plan, as_json)
 
 
-def _check_names(model: str, target: str, precision: str) -> None:
-    """Refuse names that do not exist as wrong usage, before anything heavy is imported."""
+def _checked_names(model: str, depth: int | None, keep: int | None, target: str, precision: str) -> str:
+    """Refuse names that do not exist as wrong usage, before anything heavy is imported; return the variant's name."""
     from edgetrack.export.models import find_variant
+    from edgetrack.export.models.fartrack_variants import cut_name
     from edgetrack.export.targets import target_of
 
     with usage_error("MODEL"):
         find_variant(model)
+    with usage_error("--depth, --keep"):
+        variant = cut_name(model, depth, keep)
     with usage_error("--target"):
         info = target_of(target)
     with usage_error("--precision"):
         info.check_precision(precision)
+    return variant
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgetrack._core import bin_mass
 from edgetrack.errors import InputError
 from edgetrack.export.loops.crop import ImageNormaliser, crop
 from edgetrack.export.models.base import Box
@@ -97,9 +98,10 @@ def _clip(box: Box, height: int, width: int) -> Box:
 class FarTrackReference:
     """The published tracker of one flavour and depth; frames are uint8 RGB (H, W, 3)."""
 
-    def __init__(self, net: FarTrackNet) -> None:
-        """`net` is loaded and in evaluation mode."""
+    def __init__(self, net: FarTrackNet, pruned: int | None = None) -> None:
+        """Use a loaded `net` in evaluation mode; `pruned` tokens of an old template are masked, None: as published."""
         self.net = net
+        self._pruned = int(TEMPLATE_TOKENS * PRUNED_SHARES[0]) if pruned is None else pruned
         self.box: Box = (0.0, 0.0, 0.0, 0.0)
         self.step: FarTrackStep | None = None
         self.slots: list[int] = [0] * SLOTS
@@ -126,8 +128,8 @@ class FarTrackReference:
         patch, resize_factor, _ = crop(frame, self.box, SEARCH_FACTOR, SEARCH_SIZE)
         keep = self.key_mask()
         out = self.net([self.templates[k] for k in self.slots], self._normalise(patch), keep)
-        if out.score is not None:
-            self._masks.append(_pruning_masks(out.score))
+        if out.score is not None and self._pruned:
+            self._masks.append(_pruning_masks(out.score, self._pruned))
         corners = decode_corners(out.logits, self.net.sparse)
         self.box = _place(corners, self.box, resize_factor, frame.shape[:2])
         self.step = FarTrackStep(
@@ -179,6 +181,20 @@ class FarTrackReference:
         found: NDArray[np.bool_] = self.step.keep.numpy()
         return found
 
+    def raw_score(self, radius: int) -> float:
+        """Return the confidence signal that the product computes from the last update's logits, before calibration.
+
+        It is the probability within `radius` bins of the best one, as in `edgetrack._core.bin_mass`; 0 where the logits
+        are not finite. The published code has no such signal, and nothing of the loop depends on it.
+
+        Raises:
+            InputError: called before `update`.
+        """
+        if self.step is None:
+            raise InputError("raw_score was called before update; track a frame first")
+        logits = self.step.logits.numpy()
+        return bin_mass(logits, BINS * RANGE, radius) if np.isfinite(logits).all() else 0.0
+
     def key_mask(self) -> Tensor | None:
         """Return the 445 keys that take part in the next frame, True = kept (None: the flavour has no mask)."""
         if not self.net.sparse:
@@ -192,12 +208,12 @@ class FarTrackReference:
         return self._normalise(patch)
 
 
-def _pruning_masks(score: Tensor) -> list[Tensor]:
-    """Return the masks that drop 25, 50, 75 and 90 % of a template's tokens by ascending score (49,)."""
+def _pruning_masks(score: Tensor, pruned: int) -> list[Tensor]:
+    """Return the masks that drop `pruned` tokens, and 50, 75 and 90 % of a template's, by ascending score (49,)."""
     order = score.argsort()
     masks = []
-    for share in PRUNED_SHARES:
+    for count in (pruned, *(int(TEMPLATE_TOKENS * share) for share in PRUNED_SHARES[1:])):
         keep = torch.ones(TEMPLATE_TOKENS, dtype=torch.bool)
-        keep[order[: int(TEMPLATE_TOKENS * share)]] = False
+        keep[order[:count]] = False
         masks.append(keep)
     return masks

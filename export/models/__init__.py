@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgetrack.errors import InputError
 from edgetrack.export.models.base import ModelFamily, Variant
-from edgetrack.export.models.fartrack_variants import FARTRACK_VARIANTS
+from edgetrack.export.models.fartrack_variants import FARTRACK_VARIANTS, cut_variant
 from edgetrack.registry import Registry
 
 __all__ = ["MODELS", "VARIANTS", "family_of", "find_variant"]
@@ -16,14 +16,15 @@ VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*FARTRACK_
 
 
 def find_variant(name: str) -> Variant:
-    """Return the variant called `name`.
+    """Return the variant called `name`: one of the table, or one of these cut to fewer layers or tokens.
 
     Raises:
         InputError: there is none.
     """
-    if name not in VARIANTS:
+    found = VARIANTS.get(name) or cut_variant(name)
+    if found is None:
         raise InputError(f"unknown model {name!r}; known: {', '.join(VARIANTS)} (see `edgetrack models`)")
-    return VARIANTS[name]
+    return found
 
 
 def family_of(name: str) -> ModelFamily:

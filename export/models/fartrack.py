@@ -26,12 +26,11 @@ from edgetrack.export.models.fartrack_net import (
     TEMPLATE_TOKENS,
     FarTrackNet,
 )
+from edgetrack.export.models.fartrack_variants import kept_tokens
 from edgetrack.export.models.strict import check_entries
 
 __all__ = ["FARTRACK", "FarTrackFamily"]
 
-PRUNED = int(TEMPLATE_TOKENS * 0.25)
-KEPT = TEMPLATE_TOKENS - PRUNED
 HISTORY_LIMIT_MIB = 60
 # Spec section 7. fp32: exact to rounding, the same tokens kept; the loop has the product's bound, 0.05 px. fp16: logits
 # within 5e-2, decoded boxes within 0.5 px, two swapped tokens; the closed loop is reported and not judged, because
@@ -95,7 +94,8 @@ class FarTrackFamily:
         """Return the graphs `template` (one crop to tokens) and `search` (one tracked frame)."""
         found, network = find_variant(variant), _network(net)
         sparse = found.flavour == "sparse"
-        kept = KEPT if sparse else TEMPLATE_TOKENS
+        kept = kept_tokens(variant)
+        pruning = kept < TEMPLATE_TOKENS
         template = DeployGraph(
             role="template",
             module=TemplateGraph(network).eval(),
@@ -113,8 +113,8 @@ class FarTrackFamily:
                 "newest": torch.zeros(1, TEMPLATE_TOKENS, CHANNELS),
             },
             outputs=("logits", "score") if sparse else ("logits",),
-            dims={"old": {2: "kept"}} if sparse else {},
-            values={"kept": (KEPT, TEMPLATE_TOKENS)} if sparse else {},
+            dims={"old": {2: "kept"}} if pruning else {},
+            values={"kept": (kept, TEMPLATE_TOKENS)} if pruning else {},
             layouts={**layouts, "score": "N,token"} if sparse else layouts,
         )
         return [template, search]
@@ -146,7 +146,7 @@ class FarTrackFamily:
             "templates": {
                 "sampling": "exponential",
                 "early": "distill" if flavour == "distill" else "shift",
-                "prune": PRUNED if sparse else 0,
+                "prune": TEMPLATE_TOKENS - kept_tokens(variant),
             },
             "memory": {"limit_mib": HISTORY_LIMIT_MIB},
             "clip_margin_px": loop.CLIP_MARGIN_PX,
@@ -155,8 +155,7 @@ class FarTrackFamily:
 
     def reference(self, variant: str, net: nn.Module) -> loop.FarTrackReference:
         """Return the published loop around a loaded network."""
-        del variant
-        return loop.FarTrackReference(_network(net))
+        return loop.FarTrackReference(_network(net), pruned=TEMPLATE_TOKENS - kept_tokens(variant))
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
@@ -164,10 +163,12 @@ class FarTrackFamily:
             known = ", ".join(THRESHOLDS)
             raise InputError(f"fartrack states no limits for precision {precision!r}; known: {known}")
         found = THRESHOLDS[precision]
+        if kept_tokens(variant) == TEMPLATE_TOKENS:
+            found = replace(found, swapped=None)
         if find_variant(variant).flavour == "sparse":
             return found
         limits = {name: limit for name, limit in found.tensor_max_abs.items() if name != "score"}
-        return replace(found, tensor_max_abs=limits, swapped=None)
+        return replace(found, tensor_max_abs=limits)
 
     @torch.no_grad()
     def parity_inputs(

@@ -1,40 +1,150 @@
-"""FARTrack's variants: a table without PyTorch, so that listing the models stays fast."""
+"""FARTrack's variants: a table without PyTorch, so that listing the models stays fast.
+
+A variant may be cut: to another number of layers, which the same checkpoint holds, and to another number of tokens that
+are kept of every old template. Its name then says so, as in fartrack-pico-d4-k24.
+"""
 
 from __future__ import annotations
 
+import re
+
+from edgetrack.errors import InputError
 from edgetrack.export.models.base import Variant
 
-__all__ = ["FARTRACK_VARIANTS"]
+__all__ = ["FARTRACK_VARIANTS", "KEPT_TOKENS", "MAX_DEPTH", "MAX_KEPT", "cut_name", "cut_variant", "kept_tokens"]
 
 LICENCE = "code Apache-2.0; weights: none stated, authors say non-commercial"
-# Depths: spec section 1. Parameters and costs are counted again from the graphs in tests/export/test_fartrack_cost.py.
-DEPTHS = {"tiny": (15, 6_986_717), "nano": (10, 4_762_397), "pico": (6, 2_982_941)}
-PUBLISHED_GMACS = {"tiny": 4.159, "nano": 2.794, "pico": 1.703}
-SPARSE_GMACS = {"tiny": 3.347, "nano": 2.166, "pico": 1.222}
-DENSE_GMACS = {"tiny": 3.861, "nano": 2.497, "pico": 1.405}
+DEPTHS = {"tiny": 15, "nano": 10, "pico": 6}  # spec section 1
+MAX_DEPTH = 15
+MIN_KEPT, MAX_KEPT = 2, 49
+"""Tokens of an old template: all of them at most; PyTorch exports no varying dimension of size 1."""
+KEPT_TOKENS = 37
+"""What the published sparse flavour keeps of an old template."""
+
+_NAME = re.compile(r"(?P<base>fartrack(?:-[a-z]+)+?)(?:-d(?P<depth>\d{1,2}))?(?:-k(?P<kept>\d{1,2}))?")
+_CHANNELS, _HIDDEN, _HEADS, _PATCH_VALUES, _CLASSES = 192, 768, 3, 3 * 16 * 16, 605
+_SEARCH, _COMMANDS, _SLOTS = 196, 4, 5
 
 
-def _variant(size: str, flavour: str, note: str) -> Variant:
-    depth, parameters = DEPTHS[size]
+def kept_tokens(name: str) -> int:
+    """Return how many tokens a variant keeps of an old template: 49 in the flavours that do not prune."""
+    base, _, kept = _parts(name)
+    if _flavour(base) != "sparse":
+        return MAX_KEPT
+    return KEPT_TOKENS if kept is None else kept
+
+
+def cut_name(name: str, depth: int | None, kept: int | None) -> str:
+    """Return the name of a published variant cut to `depth` layers and `kept` tokens; None: as published.
+
+    Raises:
+        InputError: `name` is no published FARTrack, a number is out of range, or the flavour does not prune.
+    """
+    if depth is None and kept is None:
+        return name
+    base = next((variant for variant in FARTRACK_VARIANTS if variant.name == name), None)
+    if base is None:
+        published = ", ".join(variant.name for variant in FARTRACK_VARIANTS)
+        raise InputError(f"{name} cannot be cut to a depth or to kept tokens; these can: {published}")
+    if depth is not None and not 1 <= depth <= MAX_DEPTH:
+        raise InputError(f"depth is {depth}; the checkpoint holds layers 1 to {MAX_DEPTH}")
+    if kept is not None and base.flavour != "sparse":
+        raise InputError(f"{name} prunes no templates (only the sparse flavour does), so it cannot keep {kept} tokens")
+    if kept is not None and not MIN_KEPT <= kept <= MAX_KEPT:
+        raise InputError(f"kept tokens are {kept}; give {MIN_KEPT} to {MAX_KEPT}, the tokens of a template")
+    for variant in FARTRACK_VARIANTS:  # the published name of that depth, where there is one
+        if (variant.flavour, variant.depth) == (base.flavour, base.depth if depth is None else depth):
+            base, depth = variant, None
+    layers = "" if depth is None else f"-d{depth}"
+    return f"{base.name}{layers}{'' if kept in (None, KEPT_TOKENS) else f'-k{kept}'}"
+
+
+def cut_variant(name: str) -> Variant | None:
+    """Return the variant of a name that `cut_name` gives and the table has not; None for any other name."""
+    base, depth, kept = _parts(name)
+    found = next((variant for variant in FARTRACK_VARIANTS if variant.name == base), None)
+    try:
+        if found is None or (depth, kept) == (None, None) or cut_name(base, depth, kept) != name:
+            return None
+    except InputError:
+        return None
+    layers = found.depth if depth is None else depth
+    tokens = f", {kept} tokens of an old template" if kept is not None else ""
+    note = f"cut: the first {layers} of {MAX_DEPTH} layers{tokens}"
+    return _variant(name, found.flavour, layers, kept_tokens(name), note)
+
+
+def _parts(name: str) -> tuple[str, int | None, int | None]:
+    """Split a name into the published one, depth and kept tokens."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return name, None, None
+    depth, kept = (None if match[part] is None else int(match[part]) for part in ("depth", "kept"))
+    return match["base"], depth, kept
+
+
+def _flavour(base: str) -> str:
+    return next((variant.flavour for variant in FARTRACK_VARIANTS if variant.name == base), "")
+
+
+def _variant(name: str, flavour: str, depth: int, kept: int, note: str) -> Variant:
     return Variant(
-        name=f"fartrack-{size}" if flavour == "sparse" else f"fartrack-{size}-{flavour}",
+        name=name,
         family="fartrack",
         flavour=flavour,
         depth=depth,
-        parameters=parameters,
-        gmacs=(SPARSE_GMACS if flavour == "sparse" else DENSE_GMACS)[size],
-        published_gmacs=PUBLISHED_GMACS[size],
+        parameters=_parameters(depth),
+        gmacs=round(_graph_macs(depth, kept, signal=flavour == "sparse") / 1e9, 3),
+        published_gmacs=round(_published_macs(depth) / 1e9, 3),
         licence=LICENCE,
         note=note,
     )
 
 
+# Parameters and costs are counted again from the networks and graphs in tests/export/test_fartrack_cost.py.
+
+
+def _parameters(depth: int) -> int:
+    """Return the parameters that inference uses."""
+    layer = 12 * _CHANNELS**2 + 13 * _CHANNELS
+    # Patch convolution, rows for slots, positions of search and template, words with bias, positions, final norm.
+    rows = _PATCH_VALUES + 1 + _SLOTS + 1 + _SEARCH + MAX_KEPT + _CLASSES + _COMMANDS + 2
+    return depth * layer + rows * _CHANNELS + _CLASSES
+
+
+def _layer_macs(tokens: int) -> int:
+    """Return multiply-accumulates of one block over so many tokens, attention products included."""
+    return tokens * (4 * _CHANNELS**2 + 2 * _CHANNELS * _HIDDEN) + 2 * tokens**2 * _CHANNELS
+
+
+def _graph_macs(depth: int, kept: int, *, signal: bool) -> int:
+    """Return multiply-accumulates of a tracked frame in the deployment graphs (spec section 6.2)."""
+    tokens = (_SLOTS - 1) * kept + MAX_KEPT + _SEARCH + _COMMANDS
+    rows = _COMMANDS + signal
+    last = rows * _HEADS * _CHANNELS * (_CHANNELS + tokens) + _COMMANDS * _HEADS * _CHANNELS * (tokens + _CHANNELS)
+    last += 2 * _COMMANDS * _CHANNELS * _HIDDEN
+    images = (MAX_KEPT + _SEARCH) * _PATCH_VALUES * _CHANNELS
+    return images + (depth - 1) * _layer_macs(tokens) + last + _COMMANDS * _CHANNELS * _CLASSES
+
+
+def _published_macs(depth: int) -> int:
+    """Return multiply-accumulates of a tracked frame in the published loop: all tokens, six patch embeddings."""
+    tokens = _SLOTS * MAX_KEPT + _SEARCH + _COMMANDS
+    images = (_SLOTS * MAX_KEPT + _SEARCH) * _PATCH_VALUES * _CHANNELS
+    return images + depth * _layer_macs(tokens) + _COMMANDS * _CHANNELS * _CLASSES
+
+
+def _published(size: str, flavour: str, note: str) -> Variant:
+    name = f"fartrack-{size}" if flavour == "sparse" else f"fartrack-{size}-{flavour}"
+    return _variant(name, flavour, DEPTHS[size], KEPT_TOKENS if flavour == "sparse" else MAX_KEPT, note)
+
+
 FARTRACK_VARIANTS = (
-    _variant("tiny", "sparse", "stage 3, as evaluated: all 15 layers"),
-    _variant("nano", "sparse", "stage 3, the first 10 layers of Tiny's checkpoint"),
-    _variant("pico", "sparse", "stage 3, the first 6 layers of Tiny's checkpoint"),
-    _variant("tiny", "distill", "stage 2, self-distilled: every depth from 5 was trained"),
-    _variant("nano", "distill", "stage 2, the first 10 layers"),
-    _variant("pico", "distill", "stage 2, the first 6 layers"),
-    _variant("tiny", "frame", "stage 1, frame-level pretraining"),
+    _published("tiny", "sparse", "stage 3, as evaluated: all 15 layers"),
+    _published("nano", "sparse", "stage 3, the first 10 layers of Tiny's checkpoint"),
+    _published("pico", "sparse", "stage 3, the first 6 layers of Tiny's checkpoint"),
+    _published("tiny", "distill", "stage 2, self-distilled: every depth from 5 was trained"),
+    _published("nano", "distill", "stage 2, the first 10 layers"),
+    _published("pico", "distill", "stage 2, the first 6 layers"),
+    _published("tiny", "frame", "stage 1, frame-level pretraining"),
 )

@@ -62,10 +62,6 @@ def write_onnx(graph: DeployGraph, path: Path, metadata: Mapping[str, str]) -> N
 
     Symbolic dimensions keep their names; `metadata` goes into the model's metadata_props.
 
-    Known fault, cause not found: with torch 2.13, networks of different depth exported one after the other in one
-    process were seen to come out wrong (never the first one). The parity gate refuses such files; the command line
-    exports one network a process.
-
     Raises:
         ArtifactError: the graph came out with operators or a signature that deployment forbids.
     """

@@ -242,22 +242,16 @@ REAL = [
 @pytest.mark.parametrize(("variant", "target", "precision"), REAL)
 def test_sparse_variants_are_exact(tmp_path, variant, target, precision):
     pytest.importorskip("openvino" if target == "openvino" else "onnxruntime")
-    # In a process of its own, as the command line does it: see the note on `write_onnx`.
-    words = ["export", variant, "--weights", "stand-in", "--target", target, "--precision", precision]
-    program = "import sys; from edgetrack.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, *words, "--output", str(tmp_path / "a"), "--threads", "2"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr
-    artifact = read_artifact(tmp_path / "a")
-    found = artifact.verification
-    assert found["verdict"] == "passed"
-    assert found["closed_loop"]["frames"] == found["forced"]["frames"] == 64
-    assert found["engine"]["engine"] == target.replace("onnx", "onnxruntime")
+    result = export_tracker(variant, "stand-in", target=target, precision=precision, output=tmp_path / "a", threads=2)
+    report = result.report
+    assert report.verdict == "passed"
+    assert report.loop.frames == report.forced.frames == 64
+    assert report.engine["engine"] == target.replace("onnx", "onnxruntime")
     if precision == "fp32":
-        assert max(found["closed_loop"]["max_box_px"], found["forced"]["max_corner_px"]) <= 0.05
-        assert (found["forced"]["max_swapped"], found["forced"]["undecided"]) == (0, 0)
+        assert max(report.loop.max_box_px, report.forced.max_corner_px) <= 0.05
+        assert (report.forced.max_swapped, report.forced.undecided) == (0, 0)
     if variant == "fartrack-pico":
-        assert artifact.size_bytes() < (16e6 if precision == "fp32" else 8e6)
+        assert read_artifact(result.path).size_bytes() < (16e6 if precision == "fp32" else 8e6)
 
 
 def test_disk_too_full_for_the_report(tmp_path, clip, monkeypatch):
