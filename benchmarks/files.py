@@ -7,12 +7,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import edgetrack
+from edgetrack.benchmarks.device import describe_machine, now
 from edgetrack.errors import InputError
 from edgetrack.video.boxes import check_writable, write_text
 
-__all__ = ["check_writable", "read_document", "write_document"]
+__all__ = ["check_writable", "document_head", "read_document", "write_document"]
 
 _NUMBERS = re.compile(r"\[\s+(-?[\d.][-+\d.eE,\s]*?)\s+\]")
+
+
+def document_head(schema: str) -> dict[str, Any]:
+    """Return what every document begins with: its schema, edgetrack's version, the time, and the machine."""
+    return {"schema": schema, "edgetrack": edgetrack.__version__, "time": now(), "machine": describe_machine()}
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import edgetrack
-from edgetrack.benchmarks.device import describe_machine, now
+from edgetrack.benchmarks.files import document_head
 from edgetrack.benchmarks.process import rss_bytes
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stub import FARTRACK_SPEC, noise_frames, stub_tracker
@@ -65,10 +64,7 @@ def measure_growth(updates: int, progress: console.Progress, limit_mib: float | 
                 progress.advance(every)
         history = tracker.core.memory
     return {
-        "schema": SCHEMA,
-        "edgetrack": edgetrack.__version__,
-        "time": now(),
-        "machine": describe_machine(),
+        **document_head(SCHEMA),
         "updates": updates,
         "limit_bytes": history["limit_bytes"],
         "exact_frames": history["exact_frames"],

@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import edgetrack
-from edgetrack.benchmarks.device import describe_machine, machine_line, now
+from edgetrack.benchmarks.device import machine_line
+from edgetrack.benchmarks.files import document_head
 from edgetrack.benchmarks.frames import Box, Frame
 from edgetrack.benchmarks.loop import turns
 from edgetrack.benchmarks.others import OtherLoad, others_line
@@ -75,10 +75,7 @@ def measure_outside(updates: int, sizes: Sequence[tuple[int, int]]) -> dict[str,
     for case in cases:
         case.tracker.close()
     return {
-        "schema": SCHEMA,
-        "edgetrack": edgetrack.__version__,
-        "time": now(),
-        "machine": describe_machine(),
+        **document_head(SCHEMA),
         "others_share": others.share,
         "core": core,
         "updates": updates,

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgetrack.errors import EngineUnavailable, InputError
 
-__all__ = ["check_plot", "write_plot"]
+__all__ = ["check_plot", "figure_class", "save_figure", "write_plot"]
 
 # Told apart by people who do not see red and green alike.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -19,7 +19,7 @@ _DPI = 120
 
 def check_plot() -> None:
     """Raise EngineUnavailable, with the pip line, where matplotlib is not installed."""
-    _import_figure()
+    figure_class("leave out --plot")
 
 
 def write_plot(document: dict[str, Any], path: Path) -> None:
@@ -29,7 +29,7 @@ def write_plot(document: dict[str, Any], path: Path) -> None:
         EngineUnavailable: matplotlib is not installed.
         InputError: the file cannot be written.
     """
-    figure = _import_figure()(figsize=(11, 4.5), layout="constrained")
+    figure = figure_class("leave out --plot")(figsize=(11, 4.5), layout="constrained")
     over_time, histogram = figure.subplots(1, 2, width_ratios=(2, 1))
     for index, entry in enumerate(document["contenders"]):
         colour, times = _COLOURS[index % len(_COLOURS)], entry["updates_ms"]
@@ -40,18 +40,32 @@ def write_plot(document: dict[str, Any], path: Path) -> None:
     histogram.set(xlabel="ms", ylabel="updates", title=document["machine"]["cpu"])
     over_time.set_ylim(bottom=0)
     over_time.legend(fontsize="small")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _import_figure() -> Any:  # noqa: ANN401 (the package may be missing)
+def figure_class(otherwise: str) -> Any:  # noqa: ANN401 (the package may be missing)
+    """Return matplotlib's Figure.
+
+    Args:
+        otherwise: what to do without the package, for the message.
+
+    Raises:
+        EngineUnavailable: matplotlib is not installed.
+    """
     try:
         return importlib.import_module("matplotlib.figure").Figure
     except ImportError as error:
-        raise EngineUnavailable(f"--plot needs matplotlib ({error}): pip install 'edgetrack[plot]'") from error
+        raise EngineUnavailable(
+            f"pictures need matplotlib ({error}): pip install 'edgetrack[plot]', or {otherwise}"
+        ) from error
 
 
-def _save(figure: Any, path: Path) -> None:  # noqa: ANN401
-    """Write under a temporary name and rename, so that no half of a picture is ever seen."""
+def save_figure(figure: Any, path: Path) -> None:  # noqa: ANN401
+    """Write a figure as a PNG, under a temporary name and renamed, so that no half of a picture is ever seen.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
     try:
         figure.savefig(partial, dpi=_DPI, format="png")

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-import edgetrack
 from edgetrack.artifact import Artifact, read_artifact
 from edgetrack.benchmarks.contenders import artifact_spec, open_contender
-from edgetrack.benchmarks.device import describe_machine, machine_line, now
+from edgetrack.benchmarks.device import machine_line
+from edgetrack.benchmarks.files import document_head
 from edgetrack.benchmarks.frames import Footage, load_footage
 from edgetrack.benchmarks.loop import Plan, measure
 from edgetrack.benchmarks.matrix_rate import CHAIN, ROWS, measure_matrix_rate
@@ -92,10 +92,7 @@ def measure_profile(
     run_ms = summarize(series.stages["run"])
     variant = VARIANTS.get(spec.variant)
     return {
-        "schema": SCHEMA,
-        "edgetrack": edgetrack.__version__,
-        "time": now(),
-        "machine": describe_machine(),
+        **document_head(SCHEMA),
         "others_share": others.share,
         "artifact": spec.name,
         "variant": spec.variant,

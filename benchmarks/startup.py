@@ -13,9 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import edgetrack
 from edgetrack.benchmarks.contenders import artifact_spec
-from edgetrack.benchmarks.device import describe_machine, now
+from edgetrack.benchmarks.files import document_head
 from edgetrack.benchmarks.frames import load_footage
 from edgetrack.benchmarks.fresh import cold_start, run_python
 from edgetrack.benchmarks.others import OtherLoad, others_line
@@ -76,10 +75,7 @@ def measure_startup(
     with OtherLoad() as others:
         imported, loaded = _import(repeats), [_load(path, repeats, threads) for path in artifacts]
     return {
-        "schema": SCHEMA,
-        "edgetrack": edgetrack.__version__,
-        "time": now(),
-        "machine": describe_machine(),
+        **document_head(SCHEMA),
         "others_share": others.share,
         "import": imported,
         "wheel": None if wheel is None else {"name": wheel.name, "bytes": wheel.stat().st_size},
