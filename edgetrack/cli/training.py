@@ -61,7 +61,10 @@ DryRunOption = Annotated[
 ]
 
 
-_HELP = "Ctrl-C saves the state and ends with exit code 130; --resume goes on exactly. Start several processes with torchrun."
+_HELP = (
+    "Ctrl-C saves the state and ends with exit code 130; --resume goes on exactly. "
+    "Start several processes with torchrun."
+)
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
-    return scores.softmax(-1).to(v.dtype) @ v
+    return torch.matmul(scores.softmax(-1).to(v.dtype), v)
 
 
 def _run_guided(layer: Block, x: Tensor, mask: Tensor | None, rate: float) -> tuple[Tensor, Tensor]:

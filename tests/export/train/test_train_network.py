@@ -59,6 +59,24 @@ def test_masked_tokens_are_left_out_or_masked_with_the_same_result():
 
 
 @torch.no_grad()
+def test_bfloat16_on_a_cpu_is_near_with_and_without_a_mask():
+    net = loaded_network("fartrack_pico")
+    templates, search = network_inputs("fartrack_pico")
+    batch = torch.cat(templates)[None].expand(2, -1, -1, -1, -1), search.expand(2, -1, -1, -1)
+    keep = torch.from_numpy(golden("fartrack_pico")["net_keep_mask"])
+    fewer = keep.clone()
+    fewer[3] = False
+    model = TrainNet(net).eval()
+    for mask in (None, torch.stack((keep, fewer))):
+        exact = model(*batch, mask)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = model(*batch, mask)
+        # Eight bits of a number of size 4 to 8 are 0.03; a wrong scale or a lost mask changes logits by 1 and more.
+        assert 0 < (rounded.float() - exact).abs().max() < 0.3
+        assert 1 - functional.cosine_similarity(rounded.float(), exact, -1).min() < 1e-3
+
+
+@torch.no_grad()
 def test_fewer_templates_in_any_slots(distill):
     net, templates, search = distill
     model = TrainNet(net).eval()
