@@ -9,6 +9,7 @@ from edgetrack.cli.training import (
     DryRunOption,
     MinutesOption,
     OutputOption,
+    PreviewOption,
     Request,
     ResumeOption,
     SetOption,
@@ -32,6 +33,7 @@ def run(
     minutes: MinutesOption = None,
     device: TrainDeviceOption = "auto",
     assignments: SetOption = None,
+    preview: PreviewOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,6 +53,7 @@ def run(
         minutes=minutes,
         device=device,
         assignments=assignments,
+        preview=preview,
         dry_run=dry_run,
         as_json=as_json,
     )

@@ -24,6 +24,7 @@ __all__ = [
     "DryRunOption",
     "MinutesOption",
     "OutputOption",
+    "PreviewOption",
     "Request",
     "ResumeOption",
     "SetOption",
@@ -59,7 +60,9 @@ TeacherOption = Annotated[
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything and load the data, train and write nothing.")
 ]
-
+PreviewOption = Annotated[
+    Path | None, typer.Option("--preview", help="Draw what the network is shown into this PNG (train and distill).")
+]
 
 _HELP = (
     "Ctrl-C saves the state and ends with exit code 130; --resume goes on exactly. "
@@ -81,6 +84,7 @@ class Request:
     assignments: list[str] | None
     dry_run: bool
     as_json: bool
+    preview: Path | None = None
     teacher: Path | None = None
 
 
@@ -97,6 +101,7 @@ def stage_command(kind: str, summary: str) -> Callable[..., None]:
         minutes: MinutesOption = None,
         device: TrainDeviceOption = "auto",
         assignments: SetOption = None,
+        preview: PreviewOption = None,
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
     ) -> None:
@@ -109,6 +114,7 @@ def stage_command(kind: str, summary: str) -> Callable[..., None]:
             minutes=minutes,
             device=device,
             assignments=assignments,
+            preview=preview,
             dry_run=dry_run,
             as_json=as_json,
         )
@@ -148,6 +154,7 @@ def run_stage(kind: str, asked: Request) -> None:
                 asked.output,
                 weights=asked.weights,
                 teacher=asked.teacher,
+                preview=asked.preview,
                 resume=asked.resume,
                 device=chosen,
                 team=team,

@@ -1,13 +1,9 @@
-"""Several processes that train one network, each on its own batches, as torchrun starts them.
-
-The gradients travel as one flat array after the last micro step of an optimiser step. The network is small (28 MB), so
-overlapping the transfer with the backward pass would gain little, and parameters without gradients need no care.
-"""
+"""Several processes that train one network, each on its own batches, as torchrun starts them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +12,7 @@ from typing import Any
 import torch
 from torch import distributed as dist
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from edgetrack.errors import EngineUnavailable, InputError
 
@@ -43,31 +40,18 @@ class Team:
         """Whether this process writes files and reports."""
         return self.rank == 0
 
-    @torch.no_grad()
-    def share(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give all processes rank 0's values."""
-        if self.world == 1:
-            return
-        flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
-        dist.broadcast(flat, 0)
-        for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
-            parameter.copy_(part.view_as(parameter))
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """Return `module` with rank 0's parameters, its gradients averaged over all processes in backward passes."""
+        return module if self.world == 1 else DistributedDataParallel(module)
 
-    @torch.no_grad()
-    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Replace the gradients by their mean over all processes."""
-        if self.world == 1:
+    @contextmanager
+    def exchange(self, module: nn.Module, last: bool) -> Iterator[None]:
+        """Let gradients of `module` (from `parallel`) travel only in the last micro step of an optimiser step."""
+        if last or not isinstance(module, DistributedDataParallel):
+            yield
             return
-        flat = torch.cat(
-            [
-                (parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)).flatten()
-                for parameter in parameters
-            ]
-        )
-        dist.all_reduce(flat)
-        flat /= self.world
-        for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
-            parameter.grad = part.view_as(parameter)
+        with module.no_sync():
+            yield
 
     def any(self, flag: bool, device: torch.device) -> bool:
         """Tell whether `flag` is true in any process; all must ask."""

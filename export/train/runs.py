@@ -20,6 +20,7 @@ from edgetrack.export.train.frame_stage import BatchSource, FrameStage
 from edgetrack.export.train.init import check_weights, initialise, patches_of
 from edgetrack.export.train.network import TrainNet
 from edgetrack.export.train.prefetch import Prefetcher
+from edgetrack.export.train.preview import write_contact_sheet
 from edgetrack.export.train.sampler import Sampler
 from edgetrack.export.train.sparse_stage import SparseStage
 from edgetrack.export.train.stage import Stage
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_folder", "prepared_run"]
 
+_PREVIEWED = 16
 _PATCH_SAMPLES = 64  # search views whose patches the patch embedding starts from
 
 
@@ -59,6 +61,7 @@ def prepared_run(
     *,
     weights: Path | None = None,
     teacher: Path | None = None,
+    preview: Path | None = None,
     resume: bool = False,
     device: torch.device | str = "cpu",
     team: Team = Team(),  # noqa: B008 (immutable)
@@ -72,6 +75,7 @@ def prepared_run(
         out: the run's folder.
         weights: file to start from, as `config.init.source` asks; with `resume` it is not needed.
         teacher: checkpoint of the teacher that `config.distill.teacher` names.
+        preview: picture to draw some samples of stage 1 or 2 into; none of the run's samples is used up.
         resume: continue from the state in `out`.
         device: where to train.
         team: the processes that train together.
@@ -82,6 +86,10 @@ def prepared_run(
         CheckpointError: weights or state cannot be used.
     """
     # All that can be refused is, before images are decoded.
+    if preview is not None and config.stage == "sparse":
+        raise InputError(
+            f"stage 3 explores whole clips, there are no samples to draw into {preview}; leave --preview out"
+        )
     model = _network(config, resume, weights)
     taught_by = _teacher(config, teacher, device)
     bank = ImageBank(source, device, loaded)
@@ -90,6 +98,8 @@ def prepared_run(
             stage = _sparse_stage(config, model.to(device), bank, source, team)
         else:
             sampler = _sampler(config, bank, source, team)
+            if preview is not None and team.leads:
+                write_contact_sheet(_sampler(config, bank, source, team).batch(_PREVIEWED), preview)
             if not resume and config.init.source == "scratch":
                 initialise(model.net, "scratch", config.run.seed, weights, _patches(sampler))
             batches = stack.enter_context(Prefetcher(sampler, config.run.batch)) if config.run.prefetch else sampler
@@ -109,11 +119,12 @@ def _network(config: TrainConfig, resume: bool, weights: Path | None) -> TrainNe
     if config.run.threads:
         torch.set_num_threads(config.run.threads)
     torch.manual_seed(config.run.seed)  # of what no start below sets: the auxiliary head
+    sampled = config.stage != "sparse"  # stage 3 has neither term
     model = TrainNet(
         FarTrackNet(config.stage, config.model.depth),
         drop_path=config.model.drop_path,
-        aux=config.loss.aux > 0,
-        guided=config.loss.attention > 0,
+        aux=sampled and config.loss.aux > 0,
+        guided=sampled and config.loss.attention > 0,
     )
     if not resume:
         check_weights(config.init.source, weights)

@@ -123,7 +123,7 @@ def parse_section(kind: type[T], table: object, source: str, where: str = "") ->
     try:
         return kind(**values)
     except InputError as error:
-        raise InputError(f"{source}: [{where}] {error}") from error
+        raise InputError(f"{source}: {f'[{where}] ' if where else ''}{error}") from error
 
 
 def _suggest(key: str, fields: Mapping[str, object], where: str) -> str:

@@ -70,6 +70,18 @@ class RunEnd:
     weights: Path
 
 
+class _Losses(nn.Module):
+    """A stage as a module: what DistributedDataParallel wraps, so that stages need not know of it."""
+
+    def __init__(self, stage: Stage, model: TrainNet) -> None:
+        super().__init__()
+        self.model = model  # registered for its parameters
+        self._stage = stage
+
+    def forward(self, step: int, micro: int) -> Loss:
+        return self._stage.loss(step, micro)
+
+
 class Trainer:
     """Trains `model` through `stage`; see `Stage` for what a recipe gives."""
 
@@ -114,7 +126,7 @@ class Trainer:
         self._rate = 0.0
         self._label = ""
         self.step = 0
-        team.share(self._parameters)
+        self._losses = team.parallel(_Losses(stage, model))
         # Every process drops other paths; the weights are shared above.
         torch.manual_seed(config.run.seed + team.rank)
 
@@ -206,11 +218,12 @@ class Trainer:
         self._optimiser.zero_grad(set_to_none=True)
         losses = []
         for micro in range(self._stage.micro_steps):
-            with self._autocast():
-                loss = self._stage.loss(self.step, micro)
-            self._scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
+            last = micro == self._stage.micro_steps - 1
+            with self._team.exchange(self._losses, last):
+                with self._autocast():
+                    loss: Loss = self._losses(self.step, micro)
+                self._scaler.scale(loss.total).backward()  # type: ignore[no-untyped-call]
             losses.append(Loss(loss.total.detach(), loss.parts, loss.iou, loss.where))
-        self._team.average_gradients(self._parameters)
         self._scaler.unscale_(self._optimiser)
         norm = float(nn.utils.clip_grad_norm_(self._parameters, config.clip))
         self._check_finite(losses, norm)

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import pytest
 import torch
 from train_case import write_sequence
@@ -68,6 +69,20 @@ def test_a_time_limit_and_resuming(data, tmp_path, capsys, stage_1):
     assert (found["reason"], found["step"], found["total_steps"]) == ("finished", 2, 2)
     straight, parts = read(stage_1 / "weights.pt")["net"], read(out / "weights.pt")["net"]
     assert all(torch.equal(straight[name], parts[name]) for name in straight)
+
+
+def test_a_preview_uses_no_sample_of_the_run_up(data, tmp_path, stage_1, capsys):
+    picture = tmp_path / "samples.png"
+    assert main(command("train", "small-frame", data, tmp_path / "run", "--preview", str(picture))) == 0
+    drawn = cv2.imread(str(picture)).astype(int)
+    assert drawn.shape[0] > 8 * 224
+    green = drawn[..., 1] - drawn[..., [0, 2]].max(-1)
+    assert (green > 60).sum() > 16 * 40  # the target's box of each sample
+    straight, other = read(stage_1 / "weights.pt")["net"], read(tmp_path / "run" / "weights.pt")["net"]
+    assert all(torch.equal(straight[name], other[name]) for name in straight)
+    words = ["sparsify", "sparse", "--data", data, "--output", str(tmp_path / "three"), "--preview", str(picture)]
+    assert main(words) == 5
+    assert "leave --preview out" in capsys.readouterr().err
 
 
 def test_stages_2_and_3_follow(data, stage_1, tmp_path):
