@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
@@ -44,12 +44,14 @@ class Checkpoint:
         sha256: of the whole file, hexadecimal.
         path: where it was read from.
         other_keys: names of what lies in the file beside the weights, unread.
+        metadata: texts that a .safetensors file carries.
     """
 
     state: dict[str, Tensor]
     sha256: str
     path: Path
     other_keys: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -79,7 +81,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         # The checks above should leave nothing to these; a file that finds a gap in them is refused all the same.
         reason = str(error).partition("\n")[0][:120]
         raise CheckpointError(f"checkpoint {path}: it is damaged ({reason}); download it again") from error
-    return Checkpoint(state, sha256, path, other)
+    return Checkpoint(state, sha256, path, other, content.metadata)
 
 
 def _check_and_hash(stream: IO[bytes], size: int) -> str:

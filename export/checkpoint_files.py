@@ -11,7 +11,7 @@ import math
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -88,10 +88,12 @@ class Content:
     Attributes:
         top: the file's object as `read_pickle` returns it, or a dict of `Layout`.
         read_storage: (storage key, first byte, byte count) -> those bytes; CheckpointError when the file has fewer.
+        metadata: texts that a .safetensors file carries beside its tensors.
     """
 
     top: Any
     read_storage: Callable[[str, int, int], bytes]
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def checked_layout(
@@ -248,6 +250,7 @@ def _open_safetensors(stream: IO[bytes], size: int) -> Content:
         raise CheckpointError(f"its header is larger than {_MAX_HEADER_BYTES >> 20} MiB; {EXPECTED}")
     try:
         header = json.loads(stream.read(length))
+        metadata = {name: text for name, text in header.get("__metadata__", {}).items() if isinstance(text, str)}
         entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
         top = {name: _safetensors_layout(name, entry) for name, entry in entries.items()}
         places = _safetensors_places(top, entries, size - 8 - length)
@@ -262,7 +265,7 @@ def _open_safetensors(stream: IO[bytes], size: int) -> Content:
         stream.seek(8 + length + start + first)
         return stream.read(count)
 
-    return Content(top, read_storage)
+    return Content(top, read_storage, metadata)
 
 
 def _safetensors_layout(name: str, entry: Mapping[str, Any]) -> Layout:

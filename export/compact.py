@@ -6,9 +6,10 @@ Published checkpoints hold entries that inference ignores, and every depth holds
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,9 @@ from edgetrack.export.models import family_of
 if TYPE_CHECKING:
     from edgetrack.export.models.base import ModelFamily
 
-__all__ = ["completed", "write_compact"]
+__all__ = ["completed", "score_rule", "write_compact"]
+
+_SCORE_KEYS = {"calibration", "uncertain_below", "lost_below"}
 
 
 def completed(family: ModelFamily, variant: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -32,8 +35,36 @@ def completed(family: ModelFamily, variant: str, state: Mapping[str, Tensor]) ->
     return {**state, **missing}
 
 
-def write_compact(state: Mapping[str, Tensor], variant: str, path: Path) -> None:
+def score_rule(metadata: Mapping[str, str], variant: str) -> dict[str, Any] | None:
+    """Return what a compact file says about the score of `variant`: keys of the manifest's `tracker.score`, or None.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    if metadata.get("variant") != variant or "score" not in metadata:
+        return None
+    try:
+        rule = json.loads(metadata["score"])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"the weights' score rule is no JSON ({error}); get the file anew") from error
+    if not isinstance(rule, dict) or set(rule) != _SCORE_KEYS:
+        raise CheckpointError(
+            f"the weights' score rule does not have just {', '.join(sorted(_SCORE_KEYS))}; get the file anew"
+        )
+    return rule
+
+
+def write_compact(
+    state: Mapping[str, Tensor], variant: str, path: Path, score: Mapping[str, Any] | None = None
+) -> None:
     """Write what inference at `variant` reads of a state dict, as float16.
+
+    Args:
+        state: published names, at least what is read.
+        variant: what the weights are for.
+        path: a .safetensors file.
+        score: `calibration`, `uncertain_below` and `lost_below` of the manifest's `tracker.score`, as
+            `edgetrack calibrate` found them with these weights; artifacts of `variant` then start with them.
 
     Raises:
         CheckpointError: an entry is missing, or a value does not fit into float16.
@@ -51,7 +82,10 @@ def write_compact(state: Mapping[str, Tensor], variant: str, path: Path) -> None
         kept[name] = state[name].to(torch.float16).contiguous()
         if not bool(kept[name].isfinite().all()):
             raise CheckpointError(f"{name} does not fit into float16; train with more weight decay")
-    save_file(kept, path, metadata={"variant": variant})
+    metadata = {"variant": variant}
+    if score is not None:
+        metadata["score"] = json.dumps({key: score[key] for key in sorted(_SCORE_KEYS)})
+    save_file(kept, path, metadata=metadata)
 
 
 def _is_read(family: ModelFamily, variant: str, name: str) -> bool:

@@ -21,6 +21,9 @@ __all__ = ["build_section", "graph_section", "model_sections", "target_sections"
 
 def model_sections(source: Source) -> dict[str, Any]:
     """Return `schema`, `model` and `tracker`."""
+    tracker = source.family.tracker_spec(source.variant.name)
+    if source.score is not None:
+        tracker["score"] = {**tracker["score"], **source.score}
     return {
         "schema": SCHEMA,
         "model": {
@@ -31,7 +34,7 @@ def model_sections(source: Source) -> dict[str, Any]:
             "licence": source.variant.licence,
             "weights": source.weights,
         },
-        "tracker": source.family.tracker_spec(source.variant.name),
+        "tracker": tracker,
     }
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgetrack.artifact import ArtifactWriter, read_artifact
+from edgetrack.artifact import Artifact, ArtifactWriter, read_artifact, sha256_of
+from edgetrack.demo import WEIGHTS
 from edgetrack.errors import InputError, ParityError
 from edgetrack.export.manifest import build_section, graph_section, model_sections, target_sections
 from edgetrack.export.models import find_variant
@@ -202,7 +203,8 @@ def verify_artifact(
 
     Args:
         path: the artifact's folder.
-        weights: the checkpoint it was built from, or "stand-in"; None: only where stand-in weights are in it.
+        weights: the checkpoint it was built from, or "stand-in"; None: only where edgetrack's own or stand-in weights
+            are in it.
         seed: of stand-in weights; None: the one in the manifest.
         clip: see `run_plan`.
         device: what to run the artifact on; "auto": what it was built for.
@@ -216,15 +218,23 @@ def verify_artifact(
     """
     artifact = read_artifact(path)
     if weights is None:
-        if artifact.model.weights != STAND_IN:
-            raise InputError(f"{path} was built from a checkpoint; give it with --weights to verify against")
-        weights = STAND_IN
+        weights = _known_weights(artifact)
     (progress or Silent()).stage("load weights")
     used_seed = seed if seed is not None else artifact.build.seed or 0
     source = load_source(artifact.model.variant, weights, used_seed)
     return check_against_source(
         source, artifact, clip or demo_clip(), device=device, threads=threads, progress=progress
     )
+
+
+def _known_weights(artifact: Artifact) -> str:
+    """Return the weights of an artifact that was built without a file of the user's."""
+    if artifact.model.weights == STAND_IN:
+        return STAND_IN
+    for path in WEIGHTS.values():
+        if path.is_file() and sha256_of(path) == artifact.model.checkpoint_sha256:
+            return str(path)
+    raise InputError(f"{artifact.path} was built from a checkpoint; give it with --weights to verify against")
 
 
 def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -> dict[str, Any]:

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from edgetrack.export.checkpoint import load_checkpoint
-from edgetrack.export.compact import completed
+from edgetrack.export.compact import completed, score_rule
 from edgetrack.export.models import family_of, find_variant
 from edgetrack.export.standin import synth_state
 
@@ -39,6 +39,7 @@ class Source:
         weights: "checkpoint" or "stand-in".
         sha256: of the checkpoint file; of names, shapes and values for stand-in weights.
         seed: of stand-in weights, else None.
+        score: of the manifest's `tracker.score`, what came with the weights instead of the family's defaults.
     """
 
     family: ModelFamily
@@ -48,6 +49,7 @@ class Source:
     weights: str
     sha256: str
     seed: int | None
+    score: Mapping[str, Any] | None = None
 
     @property
     def description(self) -> str:
@@ -72,6 +74,7 @@ def load_source(variant: str, weights: str | Path, seed: int = 0) -> Source:
     info = find_variant(variant)
     family = family_of(variant)
     net = family.build(variant)
+    score = None
     if str(weights) == STAND_IN:
         state = {name: torch.from_numpy(value) for name, value in synth_state(family.entries(variant), seed).items()}
         sha256, kind, used_seed = _digest(state), STAND_IN, seed
@@ -79,10 +82,10 @@ def load_source(variant: str, weights: str | Path, seed: int = 0) -> Source:
         checkpoint = load_checkpoint(weights)
         state, sha256, kind, used_seed = checkpoint.state, checkpoint.sha256, "checkpoint", None
         if checkpoint.path.suffix == ".safetensors":
-            state = completed(family, variant, state)
+            state, score = completed(family, variant, state), score_rule(checkpoint.metadata, variant)
     family.load_state(net, variant, state)
     graphs = tuple(family.deploy_graphs(variant, net.eval()))
-    return Source(family, info, net, graphs, kind, sha256, used_seed)
+    return Source(family, info, net, graphs, kind, sha256, used_seed, score)
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

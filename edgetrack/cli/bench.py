@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetrack.cli import console
+from edgetrack.cli.export import usage_error
 from edgetrack.cli.options import DeviceOption, EngineOption, JsonOption, ThreadsOption, parse_box
+from edgetrack.demo import resolve_weights
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.contenders import ContenderSpec
@@ -32,7 +34,7 @@ def run(
         str | None,
         typer.Option(
             "--reference",
-            help="With --compare: the published loop in PyTorch too, with this checkpoint, or stand-in. It is "
+            help="With --compare: the published loop in PyTorch too, with this checkpoint, demo or stand-in. It is "
             "then what the others are compared with.",
         ),
     ] = None,
@@ -111,7 +113,11 @@ def _with_reference(specs: list[ContenderSpec], reference: str | None) -> list[C
     """Put the reference first, if there is one, and give everything a name of its own."""
     from edgetrack.benchmarks.contenders import reference_spec, with_unique_names
 
-    return with_unique_names([*([reference_spec(reference, specs)] if reference is not None else []), *specs])
+    if reference is None:
+        return with_unique_names(specs)
+    with usage_error("--reference"):
+        weights = resolve_weights(specs[0].variant, reference)
+    return with_unique_names([reference_spec(weights, specs), *specs])
 
 
 def _show(document: dict[str, Any]) -> None:

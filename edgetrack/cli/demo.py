@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgetrack.cli import console
-from edgetrack.cli.export import STAND_IN_WARNING, check_torch, print_report, usage_error
+from edgetrack.cli.export import STAND_IN_WARNING, WeightsOption, check_torch, print_report, usage_error
 from edgetrack.cli.options import JsonOption, ThreadsOption
+from edgetrack.demo import demo_weights, resolve_weights
 
 if TYPE_CHECKING:
     from edgetrack.export.parity.clip import Clip
@@ -32,9 +34,7 @@ def run(
     ] = Path("edgetrack-demo"),
     *,
     model: Annotated[str, typer.Option("--model", help="As `edgetrack models` lists it.")] = "fartrack-pico",
-    weights: Annotated[
-        str, typer.Option("--weights", help="Path of a checkpoint of MODEL; or stand-in: made-up weights.")
-    ] = _STAND_IN,
+    weights: WeightsOption = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,19 +43,23 @@ def run(
 
     with usage_error("--model"):
         find_variant(model)
+    if weights is None and demo_weights(model) is None:
+        weights = _STAND_IN
+    with usage_error("--weights"):
+        chosen = resolve_weights(model, weights)
     check_torch()
     from edgetrack.export.parity.clip import demo_clip
 
     clip = demo_clip()
-    results = _export(model, weights, output, clip, threads)
+    results = _export(model, chosen, output, clip, threads)
     video = output / "track.mp4"
-    states = _track(results[0].path, clip, video, threads)
-    timings = _time([result.path for result in results], weights, threads)
-    note = STAND_IN_WARNING if weights == _STAND_IN else ""
+    followed = _track(results[0].path, clip, video, threads)
+    timings = _time([result.path for result in results], chosen, threads)
+    note = STAND_IN_WARNING if chosen == _STAND_IN else ""
     if as_json:
         artifacts = [{"path": str(item.path), "verification": item.report.as_dict()} for item in results]
-        found = {"artifacts": artifacts, "video": str(video), "states": states, "bench": timings}
-        console.emit_json({"schema": 1, "weights": weights, "note": note, **found})
+        found = {"artifacts": artifacts, "video": str(video), **asdict(followed), "bench": timings}
+        console.emit_json({"schema": 2, "weights": chosen, "note": note, **found})
         return
     for result in results:
         print_report(result.report, result.path.name)
@@ -63,10 +67,51 @@ def run(
         console.line()
     _print_timings(timings)
     console.line()
-    console.line(f"annotated video: {video} ({', '.join(f'{name} {count}' for name, count in states.items())})")
+    states = ", ".join(f"{name} {count}" for name, count in followed.states.items())
+    console.line(f"annotated video: {video} ({states})")
     if note:
         console.line(f"note: {note}; its boxes in the video mean nothing")
+    else:
+        console.line(
+            f"against the clip's truth: mean IoU {followed.mean_iou:.2f}, above 0.5 in {followed.hits} of "
+            f"{followed.present} frames with the target; LOST in {followed.lost_absent} of {followed.absent} without it"
+        )
     console.line("next: edgetrack export MODEL --weights CHECKPOINT, with a published checkpoint")
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """How a clip was tracked, the first frame left out: frames of each state, and the boxes against the truth.
+
+    mean_iou: over the `present` frames that show the target; hits: those of them with an IoU above 0.5; lost_absent:
+    frames reported LOST of the `absent` ones.
+    """
+
+    states: dict[str, int]
+    mean_iou: float
+    hits: int
+    present: int
+    lost_absent: int
+    absent: int
+
+    @classmethod
+    def of(cls, boxes: Sequence[Sequence[float]], states: Sequence[str], truth: Sequence[Sequence[float]]) -> _Followed:
+        """Judge boxes (x, y, w, h) and states of the frames after the first."""
+        import numpy as np
+
+        from edgetrack.benchmarks.accuracy.metrics import box_iou, present
+
+        true = np.array(truth[1 : len(boxes) + 1], np.float64)
+        there = present(true)
+        overlaps = box_iou(np.array(boxes, np.float64), true)[there]
+        return cls(
+            states={name: states.count(name) for name in sorted(set(states))},
+            mean_iou=float(overlaps.mean()) if len(overlaps) else 0.0,
+            hits=int((overlaps > 0.5).sum()),
+            present=len(overlaps),
+            lost_absent=sum(state == "LOST" for state, seen in zip(states, there, strict=True) if not seen),
+            absent=int((~there).sum()),
+        )
 
 
 def _export(model: str, weights: str, output: Path, clip: Clip, threads: int | None) -> list[ExportResult]:
@@ -94,13 +139,14 @@ def _export(model: str, weights: str, output: Path, clip: Clip, threads: int | N
     return results
 
 
-def _track(artifact: Path, clip: Clip, video: Path, threads: int | None) -> dict[str, int]:
-    """Follow the clip's target, write an annotated video, and count the frames of each state."""
+def _track(artifact: Path, clip: Clip, video: Path, threads: int | None) -> _Followed:
+    """Follow the clip's target, write an annotated video, and judge the boxes."""
     from edgetrack.loading import load
     from edgetrack.video import FrameResult, VideoSink, open_source
     from edgetrack.video.overlay import draw
 
-    counts: dict[str, int] = {}
+    boxes: list[tuple[float, float, float, float]] = []
+    states: list[str] = []
     with ExitStack() as stack:
         source = stack.enter_context(open_source(clip.path))
         tracker = stack.enter_context(load(artifact, threads=threads))
@@ -112,11 +158,12 @@ def _track(artifact: Path, clip: Clip, video: Path, threads: int | None) -> dict
                 tracker.init(frame, clip.box)
             else:
                 ok, _ = tracker.update(frame)
-                counts[tracker.state.name] = counts.get(tracker.state.name, 0) + 1
+                boxes.append(tracker.raw_box)
+                states.append(tracker.state.name)
             result = FrameResult(tracker.box, tracker.raw_box, ok, tracker.score, tracker.state.name, 0.0)
             sink.write(draw(frame, result, index))
             bar.advance()
-    return counts
+    return _Followed.of(boxes, states, clip.truth)
 
 
 def _time(artifacts: Sequence[Path], weights: str, threads: int | None) -> dict[str, Any]:

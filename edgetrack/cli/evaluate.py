@@ -9,6 +9,7 @@ import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import MAX_SEED, DeviceOption, EngineOption, JsonOption, ThreadsOption
+from edgetrack.demo import DEMO, resolve_weights
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.accuracy.subjects import Subject
@@ -38,8 +39,8 @@ def run(
         str,
         typer.Argument(
             metavar="ARTIFACT_OR_CHECKPOINT",
-            help="A folder that `edgetrack export` wrote; or, with --model, a checkpoint or stand-in, which then runs "
-            "in the published loop in PyTorch.",
+            help="A folder that `edgetrack export` wrote; or, with --model, a checkpoint, demo or stand-in, which "
+            "then runs in the published loop in PyTorch.",
         ),
     ],
     *,
@@ -87,7 +88,7 @@ def _subject(
     """Return what the command line names, or raise what is wrong with its options."""
     from edgetrack.benchmarks.accuracy.subjects import artifact_subject, reference_subject
 
-    if subject != _STAND_IN and (Path(subject).is_dir() or not Path(subject).exists()):
+    if subject not in (DEMO, _STAND_IN) and (Path(subject).is_dir() or not Path(subject).exists()):
         if model is not None:
             raise typer.BadParameter("is for a checkpoint; an artifact knows its network", param_hint="--model")
         return artifact_subject(Path(subject), device=device, engine=engine, threads=threads)
@@ -100,6 +101,7 @@ def _subject(
 
     with usage_error("--model"):
         find_variant(model)
+        subject = resolve_weights(model, subject)
     check_torch()
     return reference_subject(subject, model, seed=seed, threads=threads)
 

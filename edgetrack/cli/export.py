@@ -12,6 +12,7 @@ import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
+from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ClipInitOption",
     "ClipOption",
+    "WeightsOption",
     "check_torch",
     "clip_from_options",
     "print_report",
@@ -37,16 +39,21 @@ ClipOption = Annotated[
 ClipInitOption = Annotated[
     str | None, typer.Option("--init", help="With --clip: the target in its first frame, x,y,w,h in pixels.")
 ]
+WeightsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Path of a checkpoint of MODEL; demo: edgetrack's own small training, where MODEL has one (the default); "
+        "stand-in: made-up weights.",
+    ),
+]
 STAND_IN_WARNING = "these are stand-in weights: they prove and time the pipeline, they do not follow a target"
 
 
 def run(
     model: Annotated[str, typer.Argument(help="What to export, as `edgetrack models` lists it.")],
     *,
-    weights: Annotated[
-        str,
-        typer.Option("--weights", help="Path of a published checkpoint; or stand-in: made-up weights."),
-    ],
+    weights: WeightsOption = None,
     target: Annotated[str, typer.Option("--target", help="As `edgetrack targets` lists them.")] = "onnx",
     precision: Annotated[str, typer.Option("--precision", help="fp32, or fp16 where the target has it.")] = "fp32",
     depth: Annotated[
@@ -80,18 +87,22 @@ def run(
 
     Exit code 3 and nothing written but a report if it does not.
     """
-    model = _checked_names(model, depth, keep, target, precision)
+    variant = _checked_names(model, depth, keep, target, precision)
+    with usage_error("--weights"):
+        weights = resolve_weights(model, weights)
     check_torch()
     from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
 
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
-        plan = plan_export(model, weights, target=target, precision=precision, output=output, seed=seed, device=device)
+        plan = plan_export(
+            variant, weights, target=target, precision=precision, output=output, seed=seed, device=device
+        )
     if dry_run:
         _dry_run(plan, force, as_json)
         return
     steps = None if chosen.count is None else chosen.count + FIXED_STEPS
-    with console.progress(steps, f"export {model}") as bar:
+    with console.progress(steps, f"export {variant}") as bar:
         result = run_plan(plan, clip=chosen, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=bar)
     _print_result(result, plan, as_json)
 

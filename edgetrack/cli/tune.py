@@ -11,6 +11,7 @@ from edgetrack.cli import console
 from edgetrack.cli.evaluate import DataOption, JobsOption, OnlyOption
 from edgetrack.cli.export import STAND_IN_WARNING, check_torch, usage_error
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption
+from edgetrack.demo import resolve_weights
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.accuracy.tune import Choice
@@ -19,7 +20,7 @@ __all__ = ["run"]
 
 
 def run(
-    checkpoint: Annotated[str, typer.Argument(help="A published or trained checkpoint; or stand-in.")],
+    checkpoint: Annotated[str, typer.Argument(help="A published or trained checkpoint; demo; or stand-in.")],
     *,
     model: Annotated[str, typer.Option("--model", help="Its network, as `edgetrack models` lists it.")],
     data: DataOption,
@@ -56,6 +57,7 @@ def run(
 
     with usage_error("--model"):
         find_variant(model)
+        checkpoint = resolve_weights(model, checkpoint)
     sequences = read_sequences(data, only)
     folder = output if output is not None else Path(f"tune-{model}")
     with usage_error("--depths, --keeps, --precisions, --target"):

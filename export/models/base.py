@@ -77,7 +77,9 @@ class Thresholds:
     the closed loop; infinite: reported, not judged. corner_px: the same of any decoded corner in the forced pass, in
     pixels of the network's input; None: box_px. min_iou, mean_iou: over the closed loop. swapped: most template tokens
     of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: corners whose reference
-    decided by a smaller lead are not judged there, for rounding may turn such a decision.
+    decided by a smaller lead are not judged there, for rounding may turn such a decision. tensor_scale: output name ->
+    largest absolute value of the vectors on which tensor_max_abs was stated. Rounding errors grow with the values, so
+    with weights that give larger ones the limit is larger in proportion; outputs without an entry keep theirs.
     """
 
     tensor_max_abs: Mapping[str, float]
@@ -87,6 +89,7 @@ class Thresholds:
     swapped: int | None = None
     margin: float = 0.0
     corner_px: float | None = None
+    tensor_scale: Mapping[str, float] = field(default_factory=dict)
 
 
 class ParityInput(NamedTuple):

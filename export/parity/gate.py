@@ -160,7 +160,7 @@ def _tensors(  # noqa: PLR0917 (private, called once)
 
     progress.stage("verify: tensors")
     inputs = source.family.parity_inputs(source.variant.name, source.net, head, clip.box)
-    found = compare_tensors(source.graphs, artifact, engine, inputs, limits.tensor_max_abs)
+    found = compare_tensors(source.graphs, artifact, engine, inputs, limits.tensor_max_abs, stated=limits.tensor_scale)
     progress.advance()
     return found
 
@@ -202,6 +202,7 @@ def _as_limits(given: Thresholds) -> Limits:
         given.swapped,
         given.margin,
         given.corner_px,
+        dict(given.tensor_scale),
     )
 
 

@@ -25,6 +25,7 @@ class Limits:
     swapped: int | None = None
     margin: float = 0.0
     corner_px: float | None = None
+    tensor_scale: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def decoded_px(self) -> float:
@@ -35,6 +36,7 @@ class Limits:
         """Return the manifest's `thresholds`; None stands for "any", because JSON has no infinity."""
         return {
             "tensor_max_abs": dict(self.tensor_max_abs),
+            "tensor_scale": dict(self.tensor_scale),
             "box_px": self.box_px if math.isfinite(self.box_px) else None,
             "min_iou": self.min_iou,
             "mean_iou": self.mean_iou,
@@ -246,7 +248,7 @@ def _tensor_row(item: TensorReport) -> tuple[str, str, str, str]:
     found = "NaN or infinity" if item.max_abs is None else f"{item.max_abs:.2g}"
     if item.unproven:
         found = f"not run at {', '.join(item.unproven)}"
-    accepted = "-" if item.limit is None else f"≤ {item.limit:g}"
+    accepted = "-" if item.limit is None else f"≤ {item.limit:.3g}"
     return _row(f"{item.role}.{item.output}, largest difference", found, accepted, item.passed)
 
 

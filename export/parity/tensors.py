@@ -44,7 +44,10 @@ class _Worst:
         if norms > 0:
             self.cosine = min(self.cosine, float(a @ b) / norms)
 
-    def report(self, graph: DeployGraph, output: str, limit: float | None) -> TensorReport:
+    def report(self, graph: DeployGraph, output: str, limit: float | None, stated: float | None) -> TensorReport:
+        """Judge by `limit`, which was stated for values up to `stated`; larger ones may differ more in proportion."""
+        if limit is not None and stated is not None and np.isfinite(self.scale):
+            limit *= max(1.0, self.scale / stated)
         return TensorReport(
             role=graph.role,
             output=output,
@@ -64,6 +67,8 @@ def compare_tensors(
     engine: Engine,
     inputs: Iterable[ParityInput],
     limits: Mapping[str, float],
+    *,
+    stated: Mapping[str, float] | None = None,
 ) -> tuple[TensorReport, ...]:
     """Run both on every input and return the worst of each output, in the order of graphs and outputs.
 
@@ -73,6 +78,7 @@ def compare_tensors(
         engine: what runs them.
         inputs: real inputs; sizes of symbolic dimensions are taken from their shapes.
         limits: output name -> largest absolute difference that is accepted.
+        stated: output name -> largest absolute value that its limit was stated for, see `Thresholds.tensor_scale`.
 
     Raises:
         ArtifactError: an output's shape differs.
@@ -96,7 +102,10 @@ def compare_tensors(
                 )
             worst[role, name].add(expected, found)
             worst[role, name].sizes.add(size)
-    return tuple(item.report(by_role[role], name, limits.get(name)) for (role, name), item in worst.items())
+    scales = stated or {}
+    return tuple(
+        item.report(by_role[role], name, limits.get(name), scales.get(name)) for (role, name), item in worst.items()
+    )
 
 
 def _all_sizes(graph: DeployGraph) -> list[_Dims]:

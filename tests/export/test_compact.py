@@ -7,7 +7,9 @@ import torch
 from safetensors import safe_open
 
 from edgetrack.errors import CheckpointError
-from edgetrack.export.compact import write_compact
+from edgetrack.export.compact import score_rule, write_compact
+from edgetrack.export.manifest import model_sections
+from edgetrack.export.models.fartrack import FARTRACK
 from edgetrack.export.source import load_source
 
 
@@ -58,3 +60,21 @@ def test_what_cannot_be_written(source, tmp_path):
     with pytest.raises(CheckpointError, match="lack identity"):
         write_compact(state, "fartrack-pico", tmp_path / "x.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+RULE = {"calibration": {"slope": 9.5, "intercept": -4.25}, "uncertain_below": 0.5, "lost_below": 0.125}
+
+
+def test_a_score_rule_travels_with_the_weights(source, tmp_path):
+    path = tmp_path / "calibrated.safetensors"
+    write_compact(source.net.state_dict(), "fartrack-pico", path, RULE)
+    section = model_sections(load_source("fartrack-pico", path))["tracker"]["score"]
+    assert section == {**FARTRACK.tracker_spec("fartrack-pico")["score"], **RULE}
+    assert load_source("fartrack-pico-d5", path).score is None, "it was found at full depth"
+
+
+@pytest.mark.parametrize(("text", "reason"), [("{", "is no JSON"), ("[]", "just calibration"), ("{}", "lost_below")])
+def test_damaged_score_rules(text, reason):
+    with pytest.raises(CheckpointError, match=reason):
+        score_rule({"variant": "fartrack-pico", "score": text}, "fartrack-pico")
+    assert score_rule({"variant": "fartrack-nano", "score": text}, "fartrack-pico") is None

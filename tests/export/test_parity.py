@@ -147,6 +147,7 @@ def test_report_for_the_manifest():
     assert set(found) >= {"reference", "tensors", "closed_loop", "thresholds", "verdict"}
     assert found["thresholds"] == {
         "tensor_max_abs": {},
+        "tensor_scale": {},
         "box_px": None,
         "min_iou": 0.0,
         "mean_iou": 0.9,
@@ -222,6 +223,18 @@ def test_tensors_that_differ(search, artifact):
     assert shift.cosine < 1
     assert not shift.passed
     assert top.passed
+
+
+def test_limits_grow_with_the_values_beyond_those_they_were_stated_for(search, artifact):
+    def shift(stated):
+        engine, inputs = TorchEngine(search, 0.25), inputs_of(2, 3)
+        return compare_tensors([search], artifact, engine, inputs, {"shift": 0.1}, stated={"shift": stated})[0]
+
+    found = shift(1e6)
+    assert (found.limit, found.passed) == (0.1, False), "smaller values keep the limit"
+    assert shift(found.scale / 2).limit == pytest.approx(0.2)
+    assert not shift(found.scale / 2).passed
+    assert shift(found.scale / 3).passed
 
 
 def test_nan_is_found(search, artifact):
