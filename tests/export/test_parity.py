@@ -153,6 +153,7 @@ def test_report_for_the_manifest():
         "swapped": None,
         "margin": 0.0,
         "corner_px": None,
+        "forced_iou": 0.0,
     }
     assert "box_px" not in found["closed_loop"]
     json.dumps(found, allow_nan=False)
