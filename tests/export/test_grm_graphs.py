@@ -108,7 +108,7 @@ def test_large_logits_in_the_published_softmax():
 
 
 def test_the_difference_of_the_forms_is_bounded():
-    """|B - A| <= e / Z for each weight, Z the sum of the row's allowed exponentials: at most e if an allowed key leads."""
+    """|B - A| <= e / Z, Z the sum of the row's allowed exponentials: at most e if an allowed key leads."""
     generator = torch.Generator().manual_seed(6)
     logits = 4 * torch.randn(60, 60, generator=generator)
     allowed = (torch.rand(60, 60, generator=generator) < 0.7).float()
