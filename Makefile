@@ -9,9 +9,11 @@ CORE_BUILD := build/core
 SANITIZED_BUILD := build/core-sanitized
 # mypy looks for packages where their import names say; the folders of the tree are named otherwise.
 TYPING := build/typing
+# What pytest selects by its markers; `make test-all` selects everything.
+TESTS := not big
 CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
 
-.PHONY: help install demo test test-fast lint test-python test-cpp format bench clean
+.PHONY: help install demo test test-all test-fast lint test-python test-cpp format bench clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -39,8 +41,11 @@ demo: install ## Export FARTrack-Pico, prove it equal to its source, track the b
 
 test: install lint test-cpp test-python ## Lint, then all tests, C++ and Python
 
+test-all: TESTS :=
+test-all: test ## The same with the large networks and long loops
+
 test-fast: install ## The Python tests without the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not big"
 
 lint: install ## ruff, mypy and clang-format
 	$(BIN)/ruff check .
@@ -52,8 +57,8 @@ lint: install ## ruff, mypy and clang-format
 
 # Training sets threads and signal handlers for a whole process, so its tests have one of their own.
 test-python: install
-	$(BIN)/python -m pytest --ignore=tests/export/train
-	$(BIN)/python -m pytest tests/export/train
+	$(BIN)/python -m pytest -m "$(TESTS)" --ignore=tests/export/train
+	$(BIN)/python -m pytest -m "$(TESTS)" tests/export/train
 
 # The core by itself, without Python: as a release with warnings as errors, then under the sanitizers.
 test-cpp: install

@@ -16,7 +16,11 @@ from torch import Tensor
 from edgetrack.errors import InputError
 from edgetrack.export.models.base import Box
 
-__all__ = ["ImageNormaliser", "crop"]
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageNormaliser", "crop"]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""What all published one-stream trackers normalise with: per RGB channel, for values scaled to [0, 1]."""
 
 
 def crop(
@@ -28,7 +32,7 @@ def crop(
     published attention mask (size, size), True where the patch is padding.
 
     Raises:
-        InputError: the square has no pixels.
+        InputError: the square has no pixels, or none of the frame's.
     """
     x, y, w, h = box
     side = math.ceil(math.sqrt(w * h) * factor)
@@ -40,6 +44,10 @@ def crop(
     left, top = max(0, -x1), max(0, -y1)
     # The published code pads one pixel more than necessary on the right and at the bottom.
     right, bottom = max(x2 - frame.shape[1] + 1, 0), max(y2 - frame.shape[0] + 1, 0)
+    if x1 + left >= x2 - right or y1 + top >= y2 - bottom:
+        raise InputError(
+            f"the box {box} lies outside the frame of {frame.shape[1]} x {frame.shape[0]} pixels; give a box inside it"
+        )
     patch = cv2.copyMakeBorder(
         frame[y1 + top : y2 - bottom, x1 + left : x2 - right], top, bottom, left, right, cv2.BORDER_CONSTANT
     )

@@ -17,14 +17,13 @@ from torch import Tensor
 
 from edgetrack._core import bin_mass
 from edgetrack.errors import InputError
-from edgetrack.export.loops.crop import ImageNormaliser, crop
+from edgetrack.export.loops.clip import clip_box
+from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models.base import Box
 from edgetrack.export.models.fartrack_net import SEARCH_TOKENS, SLOTS, TEMPLATE_TOKENS, FarTrackNet
 
 __all__ = ["FarTrackReference", "FarTrackStep", "decode_box", "decode_corners", "template_slots"]
 
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 TEMPLATE_SIZE, TEMPLATE_FACTOR = 112, 2.0
 SEARCH_SIZE, SEARCH_FACTOR = 224, 4.0
 BINS, RANGE = 300, 2
@@ -83,16 +82,7 @@ def _place(corners: Tensor, state: Box, resize_factor: float, frame_hw: tuple[in
     half = 0.5 * SEARCH_SIZE / resize_factor
     cx += state[0] + 0.5 * state[2] - half
     cy += state[1] + 0.5 * state[3] - half
-    return _clip((cx - 0.5 * w, cy - 0.5 * h, w, h), *frame_hw)
-
-
-def _clip(box: Box, height: int, width: int) -> Box:
-    x, y, w, h = box
-    margin = CLIP_MARGIN_PX
-    x2, y2 = x + w, y + h
-    x, y = min(max(0, x), width - margin), min(max(0, y), height - margin)
-    x2, y2 = min(max(margin, x2), width), min(max(margin, y2), height)
-    return x, y, max(margin, x2 - x), max(margin, y2 - y)
+    return clip_box((cx - 0.5 * w, cy - 0.5 * h, w, h), *frame_hw, CLIP_MARGIN_PX)
 
 
 class FarTrackReference:
@@ -108,7 +98,7 @@ class FarTrackReference:
         self.frame_index = -1
         self.templates: list[Tensor] = []
         self._masks: list[list[Tensor]] = []
-        self._normalise = ImageNormaliser(MEAN, STD)
+        self._normalise = ImageNormaliser(IMAGENET_MEAN, IMAGENET_STD)
 
     def init(self, frame: NDArray[np.uint8], box: Box) -> None:
         """Start on `frame` at `box`; forgets everything from before."""

@@ -77,9 +77,11 @@ class Thresholds:
     the closed loop; infinite: reported, not judged. corner_px: the same of any decoded corner in the forced pass, in
     pixels of the network's input; None: box_px. min_iou, mean_iou: over the closed loop. swapped: most template tokens
     of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: corners whose reference
-    decided by a smaller lead are not judged there, for rounding may turn such a decision. tensor_scale: output name ->
-    largest absolute value of the vectors on which tensor_max_abs was stated. Rounding errors grow with the values, so
-    with weights that give larger ones the limit is larger in proportion; outputs without an entry keep theirs.
+    decided by a smaller lead are not judged there, for rounding may turn such a decision. forced_iou: smallest overlap
+    of the two boxes of a frame in the forced pass, where all corners are judged; 0: reported, not judged. tensor_scale:
+    output name -> largest absolute value of the vectors on which tensor_max_abs was stated. Rounding errors grow with
+    the values, so with weights that give larger ones the limit is larger in proportion; outputs without an entry keep
+    theirs.
     """
 
     tensor_max_abs: Mapping[str, float]
@@ -89,6 +91,7 @@ class Thresholds:
     swapped: int | None = None
     margin: float = 0.0
     corner_px: float | None = None
+    forced_iou: float = 0.0
     tensor_scale: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -134,13 +137,17 @@ class ForcedTracker(Protocol):
         """Replace the state before the next update."""
 
     def corners_px(self) -> NDArray[np.floating[Any]]:
-        """Return x1, y1, x2, y2 (4,) of the last update as decoded, before clipping, in frame pixels.
+        """Return x1, y1, x2, y2 (4,) of the last update in pixels, before clipping where the loop can show that.
 
-        They count from any point that follows from the state alone. Not finite if the network's output is not.
+        They count from any point that follows from the state alone, in pixels of the frame or of the network's input,
+        in both sides the same. Not finite if the network's output is not.
         """
 
     def leads(self) -> NDArray[np.floating[Any]]:
-        """Return by how much each corner's best bin led the second best in the last update (4,), in logits."""
+        """Return by how much the best value of what decides each corner led the second best in the last update (4,).
+
+        Bins: in logits; a centre head, where one cell decides all four: in windowed score.
+        """
 
     def kept(self) -> NDArray[np.bool_] | None:
         """Return which template tokens the last update kept; None where none are dropped."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from edgetrack.errors import InputError
 from edgetrack.export.graphs.fartrack import SearchGraph, TemplateGraph
 from edgetrack.export.loops import fartrack as loop
-from edgetrack.export.loops.crop import ImageNormaliser, crop
+from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models import find_variant
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
 from edgetrack.export.models.fartrack_net import (
@@ -145,8 +145,8 @@ class FarTrackFamily:
         return {
             "family": self.name,
             "color": "rgb",
-            "mean": list(loop.MEAN),
-            "std": list(loop.STD),
+            "mean": list(IMAGENET_MEAN),
+            "std": list(IMAGENET_STD),
             "template": {
                 "size": loop.TEMPLATE_SIZE,
                 "factor": loop.TEMPLATE_FACTOR,
@@ -195,7 +195,7 @@ class FarTrackFamily:
     ) -> Iterator[ParityInput]:
         """Run the reference loop over RGB `frames` from `box` and yield what each graph is fed there."""
         network = _network(net)
-        embed, normalise = TemplateGraph(network).eval(), ImageNormaliser(loop.MEAN, loop.STD)
+        embed, normalise = TemplateGraph(network).eval(), ImageNormaliser(IMAGENET_MEAN, IMAGENET_STD)
         tracker = self.reference(variant, net)
         tracker.init(frames[0], box)
         for frame in frames[1:]:

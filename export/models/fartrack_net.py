@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgetrack.export.models.vit import Attention, Mlp, PatchEmbed
+from edgetrack.export.models.vit import PATCH, PatchEmbed, VitBlock
 
 __all__ = [
     "BLOCKS",
@@ -23,7 +23,6 @@ __all__ = [
     "COMMAND_ROWS",
     "EXTENSION",
     "HEADS",
-    "PATCH",
     "SEARCH_CENTRE",
     "SEARCH_TOKENS",
     "SLOTS",
@@ -35,8 +34,6 @@ __all__ = [
 
 CHANNELS = 192
 HEADS = 3
-HIDDEN = 768
-PATCH = 16
 SLOTS = 5
 TEMPLATE_TOKENS = 49
 SEARCH_TOKENS = 196
@@ -67,16 +64,12 @@ class MaskNorm(nn.Module):
         return plain * self.norm.weight + self.norm.bias
 
 
-class Block(nn.Module):
+class Block(VitBlock):
     """A pre-norm transformer block; the sparse flavour carries a second pair of norms and uses only that."""
 
     def __init__(self, sparse: bool) -> None:
-        super().__init__()
+        super().__init__(CHANNELS, HEADS)
         self.sparse = sparse
-        self.norm1 = nn.LayerNorm(CHANNELS, eps=1e-6)
-        self.attn = Attention(CHANNELS, HEADS)
-        self.norm2 = nn.LayerNorm(CHANNELS, eps=1e-6)
-        self.mlp = Mlp(CHANNELS, HIDDEN)
         if sparse:
             self.masknorm1 = MaskNorm(CHANNELS)
             self.masknorm2 = MaskNorm(CHANNELS)
@@ -85,11 +78,13 @@ class Block(nn.Module):
         """Return the two norms that inference uses."""
         return (self.masknorm1.norm, self.masknorm2.norm) if self.sparse else (self.norm1, self.norm2)
 
-    def forward(self, x: Tensor, masked: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, masked_keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the new tokens (B, N, C) and the attention weights (B, heads, N, N)."""
-        out, weights = self.attn(self.masknorm1(x, masked) if self.sparse else self.norm1(x), masked)
+        if not self.sparse:
+            return super().forward(x, masked_keys)
+        out, weights = self.attn(self.masknorm1(x, masked_keys), masked_keys)
         x = x + out
-        x = x + self.mlp(self.masknorm2(x, masked) if self.sparse else self.norm2(x))
+        x = x + self.mlp(self.masknorm2(x, masked_keys))
         return x, weights
 
 

@@ -15,6 +15,7 @@ __all__ = ["check_entries"]
 NAMED = 3  # how many entries a message names
 _NAME_LENGTH = 80
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_COUNTERS = "num_batches_tracked"  # BatchNorm counts its steps in int64; inference does not read it
 
 
 def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]) -> None:
@@ -22,8 +23,8 @@ def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]
 
     Raises:
         CheckpointError: entries missing, unexpected, of another shape, not of a floating-point type (16, 32 or 64 bit,
-            or bfloat16), or with values that are not finite; the message names some of them and the model whose
-            layout the file has, if there is one.
+            or bfloat16; BatchNorm's counters may be int64), or with values that are not finite; the message names some
+            of them and the model whose layout the file has, if there is one.
     """
     expected = family.entries(variant)
     missing = [name for name in expected if name not in state]
@@ -44,7 +45,7 @@ def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]
             f"{_advice(variant, state)}"
         )
     for name, value in state.items():
-        if value.dtype not in _DTYPES:
+        if value.dtype not in _DTYPES and not (name.endswith(_COUNTERS) and value.dtype == torch.int64):
             raise CheckpointError(
                 f"the checkpoint's entry {_short(name)} has element type {str(value.dtype).removeprefix('torch.')}, "
                 "not a floating-point type; give the published checkpoint of this model"
@@ -67,5 +68,9 @@ def _advice(variant: str, state: Mapping[str, Tensor]) -> str:
     layout = {name: tuple(value.shape) for name, value in state.items()}
     fitting = [name for name in VARIANTS if name != variant and family_of(name).entries(name) == layout]
     if fitting:
-        return f"; the file has the layout of {' or '.join(fitting)}: export that model, or give its checkpoint"
+        alike = " (the same entries, so the file cannot tell which)" if len(fitting) > 1 else ""
+        return (
+            f"; the file has the layout of {' or '.join(fitting)}{alike}: export that model, or give a checkpoint "
+            f"of {variant}"
+        )
     return "; give the published checkpoint of this model"

@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Attention", "Mlp", "PatchEmbed", "attend"]
+__all__ = ["PATCH", "Attention", "Mlp", "PatchEmbed", "VitBlock", "attend"]
+
+PATCH = 16
+"""Side of a patch in pixels, in all of them."""
 
 
 class PatchEmbed(nn.Module):
@@ -76,3 +79,25 @@ class Mlp(nn.Module):
         """Map (..., channels) to the same shape."""
         out: Tensor = self.fc2(self.act(self.fc1(x)))
         return out
+
+
+class VitBlock(nn.Module):
+    """A pre-norm transformer block: x + attention(norm1(x)), then x + mlp(norm2(x))."""
+
+    def __init__(self, channels: int, heads: int, eps: float = 1e-6) -> None:
+        """`eps` is that of both LayerNorms; the MLP is four times as wide as a token."""
+        super().__init__()
+        self.norm1 = nn.LayerNorm(channels, eps=eps)
+        self.attn = Attention(channels, heads)
+        self.norm2 = nn.LayerNorm(channels, eps=eps)
+        self.mlp = Mlp(channels, 4 * channels)
+
+    def feed(self, x: Tensor) -> Tensor:
+        """Return x + mlp(norm2(x)) of tokens (B, N, C): the second half."""
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+    def forward(self, x: Tensor, masked_keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the new tokens (B, N, C) and the attention weights (B, heads, N, N)."""
+        out, weights = self.attn(self.norm1(x), masked_keys)
+        return self.feed(x + out), weights

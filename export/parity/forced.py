@@ -1,13 +1,15 @@
 """Parity of the decoding: before every frame both trackers are put on the same box (forced states).
 
 The closed loop cannot tell decodings apart whose boxes are clipped to the same minimum, and one deviation there hides
-the frames after it. Here every frame is judged for itself, by the corners as decoded, before clipping.
+the frames after it. Here every frame is judged for itself, by the corners as decoded (before clipping, where the loops
+can show that).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from edgetrack.export.models.base import ForcedTracker
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.loop import Box, largest_difference
-from edgetrack.export.parity.report import ForcedReport
+from edgetrack.export.parity.report import ForcedReport, iou
 
 __all__ = ["compare_forced", "forced_box"]
 
@@ -38,6 +40,7 @@ def compare_forced(
     """
     distances: list[float] = []
     swapped: list[int] = []
+    overlaps: list[float] = []
     undecided = 0
     for index, frame in enumerate(frames):
         if index == 0:
@@ -52,6 +55,8 @@ def compare_forced(
         judged = ~((reference.leads() < margin) & np.isfinite(a) & np.isfinite(b))
         undecided += int((~judged).sum())
         distances.append(largest_difference(a[judged].tolist(), b[judged].tolist()))
+        if judged.all():
+            overlaps.append(iou(_box_of(a), _box_of(b)))
         expected, found = reference.kept(), candidate.kept()
         if expected is not None:
             swapped.append(int(expected.sum() if found is None else (expected & ~found).sum()))
@@ -61,7 +66,13 @@ def compare_forced(
         max_swapped=max(swapped) if swapped else None,
         corner_px=tuple(distances),
         undecided=undecided,
+        min_iou=min(overlaps, default=None),
     )
+
+
+def _box_of(corners: NDArray[np.floating[Any]]) -> Box:
+    x1, y1, x2, y2 = corners.tolist()
+    return (x1, y1, x2 - x1, y2 - y1)
 
 
 def forced_box(clip: Clip, index: int, height: int, width: int) -> Box:

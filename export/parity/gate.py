@@ -202,6 +202,7 @@ def _as_limits(given: Thresholds) -> Limits:
         given.swapped,
         given.margin,
         given.corner_px,
+        given.forced_iou,
         dict(given.tensor_scale),
     )
 
@@ -246,6 +247,7 @@ def _limits_of(artifact: Artifact) -> Limits:
         None if fields.value.get("swapped") is None else int(fields.number("swapped", 0, 1e6)),
         0.0 if fields.value.get("margin") is None else fields.number("margin", 0.0, 1e9),
         math.inf if fields.value.get("corner_px") is None else fields.number("corner_px", 0.0, 1e9),
+        0.0 if fields.value.get("forced_iou") is None else fields.number("forced_iou", 0.0, 1.0),
     )
 
 
@@ -261,6 +263,7 @@ def _merge(limits: Sequence[Limits], *, stricter: bool) -> Limits:
         None if math.isinf(bound) else int(bound),
         least(item.margin for item in limits),
         least(item.decoded_px for item in limits),
+        most(item.forced_iou for item in limits),
     )
 
 

@@ -54,15 +54,22 @@ class ArtifactLoop:
 
     @property
     def forcible(self) -> bool:
-        """Whether the family decodes bins, which is the decoding known here."""
-        return bool(self._spec.get("decode", {}).get("kind") == "bins")
+        """Whether the family decodes bins or the cells of a centre head, and its state can be set."""
+        return self._kind in {"bins", "centre"} and hasattr(self._tracker.core, "set_state")
+
+    @property
+    def _kind(self) -> str:
+        return str(self._spec.get("decode", {}).get("kind"))
 
     def set_state(self, box: Box) -> None:
         """See `ForcedTracker.set_state`."""
         self._tracker.core.set_state(box)
 
     def corners_px(self) -> NDArray[np.floating[Any]]:
-        """Decode the last logits again, in C++ as `update` did; see `ForcedTracker.corners_px`."""
+        """See `ForcedTracker.corners_px`: bins are decoded again, in C++ as `update` did; else the new state's."""
+        if self._kind == "centre":
+            x, y, w, h = self._tracker.core.raw_box
+            return np.array([x, y, x + w, y + h])
         logits, decode = self._tracker.core.logits, self._spec["decode"]
         if logits is None or not np.isfinite(logits).all():
             return np.full(4, np.nan)
@@ -71,7 +78,9 @@ class ArtifactLoop:
         return np.asarray(corners, np.float64) * size
 
     def leads(self) -> NDArray[np.floating[Any]]:
-        """See `ForcedTracker.leads`."""
+        """See `ForcedTracker.leads`; infinite where the core does not tell, so that every frame is judged."""
+        if self._kind == "centre":
+            return np.full(4, getattr(self._tracker.core, "response_gap", np.inf))
         logits = self._tracker.core.logits
         if logits is None:
             return np.full(4, np.nan)
@@ -80,7 +89,7 @@ class ArtifactLoop:
 
     def kept(self) -> NDArray[np.bool_] | None:
         """See `ForcedTracker.kept`."""
-        return self._tracker.core.mask
+        return self._tracker.core.mask if self._kind == "bins" else None
 
 
 def compare_loops(

@@ -25,6 +25,7 @@ class Limits:
     swapped: int | None = None
     margin: float = 0.0
     corner_px: float | None = None
+    forced_iou: float = 0.0
     tensor_scale: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -43,6 +44,7 @@ class Limits:
             "swapped": self.swapped,
             "margin": self.margin,
             "corner_px": self.decoded_px if math.isfinite(self.decoded_px) else None,
+            "forced_iou": self.forced_iou,
         }
 
 
@@ -120,6 +122,8 @@ class ForcedReport:
         max_swapped: most template tokens of a frame that only the reference kept; None: nothing is dropped.
         corner_px: the largest corner difference in each frame, in order.
         undecided: corners, of four a frame, that were not judged: the reference's own decision was too close.
+        min_iou: smallest overlap of the boxes between the corners, over frames with all corners judged; None: no such
+            frame.
     """
 
     frames: int
@@ -127,6 +131,7 @@ class ForcedReport:
     max_swapped: int | None
     corner_px: tuple[float, ...] = field(repr=False)
     undecided: int = 0
+    min_iou: float | None = None
 
 
 @dataclass(frozen=True)
@@ -259,6 +264,8 @@ def _accepted_px(limit: float) -> str:
 def _forced_rows(forced: ForcedReport, limits: Limits) -> list[tuple[str, str, str, str]]:
     found, px = forced.max_corner_px, _accepted_px(limits.decoded_px)
     table = [_row("decoded corners, largest difference", f"{found:.2g} px", px, found <= limits.decoded_px)]
+    if limits.forced_iou > 0 and forced.min_iou is not None:
+        table.append(_iou_row("decoded boxes, smallest IoU", forced.min_iou, limits.forced_iou))
     table.append(("corners decided too closely to judge", f"{forced.undecided} of {4 * forced.frames}", "-", ""))
     if forced.max_swapped is not None:
         accepted = "-" if limits.swapped is None else f"≤ {limits.swapped}"
@@ -277,6 +284,8 @@ def _forced_failures(forced: ForcedReport, limits: Limits) -> list[str]:
             f"decoded corners differ by {forced.max_corner_px:.3g} px (accepted {limits.decoded_px:g}), "
             f"first in frame {frame}"
         )
+    if forced.min_iou is not None and forced.min_iou < limits.forced_iou:
+        found.append(f"smallest IoU of decoded boxes is {forced.min_iou:.4f} (accepted {limits.forced_iou:g})")
     if limits.swapped is not None and forced.max_swapped is not None and forced.max_swapped > limits.swapped:
         found.append(f"{forced.max_swapped} template tokens of a frame are swapped (accepted {limits.swapped})")
     return found

@@ -15,8 +15,9 @@ from torch.nn import functional
 from edgetrack.errors import CheckpointError, InputError
 from edgetrack.export.checkpoint import load_checkpoint
 from edgetrack.export.models import MODELS
-from edgetrack.export.models.fartrack_net import BLOCKS, CHANNELS, EXTENSION, PATCH, FarTrackNet
+from edgetrack.export.models.fartrack_net import BLOCKS, CHANNELS, EXTENSION, FarTrackNet
 from edgetrack.export.models.strict import check_entries
+from edgetrack.export.models.vit import PATCH
 from edgetrack.export.train.scratch import start_from_scratch
 
 __all__ = ["check_weights", "initialise", "load_mae", "load_stage", "patches_of"]

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from edgetrack.errors import InputError
-from edgetrack.export.models.fartrack_net import CHANNELS, CLASSES, HEADS, PATCH, FarTrackNet
+from edgetrack.export.models.fartrack_net import CHANNELS, CLASSES, HEADS, FarTrackNet
+from edgetrack.export.models.vit import PATCH
 from edgetrack.export.train.positions import place_tokens
 
 __all__ = ["BINS", "patch_filters", "start_from_scratch"]

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from edgetrack.export.loops.fartrack import CLIP_MARGIN_PX, MEAN, STD
+from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
+from edgetrack.export.loops.fartrack import CLIP_MARGIN_PX
 
 if TYPE_CHECKING:
     from edgetrack.export.train.bank import ImageBank
@@ -61,7 +62,7 @@ class SequenceCrops:
         """`bank` holds all images."""
         self._bank = bank
         self._means: dict[int, Tensor] = {}
-        self._normal = torch.tensor([MEAN, STD], device=bank.device) * 255
+        self._normal = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], device=bank.device) * 255
         tables = (bank.offsets, bank.widths, bank.heights)
         self._offsets, self._widths, self._heights = (torch.as_tensor(table, device=bank.device) for table in tables)
 

@@ -154,6 +154,7 @@ def test_report_for_the_manifest():
         "swapped": None,
         "margin": 0.0,
         "corner_px": None,
+        "forced_iou": 0.0,
     }
     assert "box_px" not in found["closed_loop"]
     json.dumps(found, allow_nan=False)
@@ -289,6 +290,27 @@ def test_forced_pass_sees_what_clipping_hides():
     assert force(Forced(3), Forced(3)).max_corner_px == 0
     assert force(Forced(3, lead=0.01), candidate=Forced(3, error=7.0), margin=0.02).undecided == 3
     assert force(Forced(3), Forced(3, error=math.nan)).max_corner_px > 1e6
+
+
+class Placed(Forced):
+    """A loop that decodes a box moved to the right."""
+
+    def corners_px(self):
+        return np.array([10.0 + self.error, 20.0, 40.0 + self.error, 60.0])
+
+
+def test_forced_boxes_are_judged_by_overlap():
+    found = force(Placed(3), Placed(3, error=3.0))
+    assert found.min_iou == pytest.approx(27 / 33)
+    for limit, verdict in ((0.95, "failed"), (0.8, "passed"), (0.0, "passed")):
+        limits = Limits({}, math.inf, 0.0, 0.0, corner_px=math.inf, forced_iou=limit)
+        report = ParityReport("r", limits, (tensor(0.0, None),), GOOD_LOOP, forced=found)
+        assert report.verdict == verdict
+        assert ("smallest IoU of decoded boxes is 0.8182 (accepted 0.95)" in report.failures) == (verdict == "failed")
+        assert any("decoded boxes, smallest IoU" in row for row in report.rows()) == (limit > 0)
+    undecided = force(Placed(3, lead=0.01), Placed(3, error=9.0), margin=0.02)
+    assert undecided.min_iou is None
+    assert force(Placed(3), Placed(3, error=math.nan)).min_iou == 0
 
 
 def test_forced_pass_counts_swapped_tokens():

@@ -16,7 +16,7 @@ import torch
 from edgetrack.data import open_source
 from edgetrack.export.checkpoint import load_checkpoint
 from edgetrack.export.loops import fartrack as loop
-from edgetrack.export.loops.crop import ImageNormaliser, crop
+from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models import MODELS
 from edgetrack.export.models.fartrack_net import FarTrackNet
 from edgetrack.export.train.config import load_config
@@ -121,7 +121,7 @@ def test_training_reports_that_it_learns(run):
 @torch.no_grad()
 def find(net, template_box, state, before, frame):
     """One frame of the published loop with one template: the box (x, y, w, h) in pixels."""
-    normalise = ImageNormaliser(loop.MEAN, loop.STD)
+    normalise = ImageNormaliser(IMAGENET_MEAN, IMAGENET_STD)
     template, _, _ = crop(before, tuple(template_box), loop.TEMPLATE_FACTOR, loop.TEMPLATE_SIZE)
     search, factor, _ = crop(frame, tuple(state), loop.SEARCH_FACTOR, loop.SEARCH_SIZE)
     logits = net([normalise(template)], normalise(search)).logits

@@ -1,0 +1,140 @@
+"""OSTrack and GRM as model families: what the manifest, the gate and the pipeline get of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from centre_case import CASES, MAPS, loaded_network
+
+from edgetrack.errors import InputError
+from edgetrack.export.models import MODELS, VARIANTS, family_of
+from edgetrack.export.models.base import ForcedTracker
+from edgetrack.export.models.centre_net import CentreOutput
+from edgetrack.export.models.centre_variants import CENTRE_VARIANTS
+from edgetrack.export.models.fartrack_net import FarTrackNet
+from edgetrack.export.parity.gate import _check_limits
+from edgetrack.export.parity.loop import ArtifactLoop
+from edgetrack.export.standin import synth_box, synth_frame
+
+NAMES = [variant.name for variant in CENTRE_VARIANTS]
+CE = "ostrack_b256_ce"
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "search", "grid"),
+    [
+        ("ostrack-256", (128, 2.0), (256, 4.0), 16),
+        ("ostrack-256-ce", (128, 2.0), (256, 4.0), 16),
+        ("ostrack-384-ce", (192, 2.0), (384, 5.0), 24),
+        ("grm-256", (128, 2.0), (256, 4.0), 16),
+        ("grm-256-got", (128, 2.0), (256, 4.0), 16),
+        ("grm-256-t40", (128, 2.0), (256, 4.0), 16),
+        ("grm-l320", (128, 2.0), (320, 5.0), 20),
+    ],
+)
+def test_tracker_spec(name, template, search, grid):
+    assert family_of(name).tracker_spec(name) == {
+        "family": "centre-head",
+        "color": "rgb",
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+        "template": {"size": template[0], "factor": template[1]},
+        "search": {"size": search[0], "factor": search[1]},
+        "decode": {"kind": "centre", "grid": grid, "window": "hann"},
+        "clip_margin_px": 10,
+        "score": {"kind": "peak", "calibration": None, "uncertain_below": 0.3, "lost_below": 0.1},
+    }
+
+
+def test_specs_are_not_shared():
+    family_of("grm-256").tracker_spec("grm-256")["score"]["calibration"] = "changed"
+    assert family_of("grm-256").tracker_spec("grm-256")["score"]["calibration"] is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variant_has_its_family(name):
+    family = family_of(name)
+    assert family.name == VARIANTS[name].family
+    assert family is MODELS.get(family.name)
+    assert "MIT" in VARIANTS[name].licence
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_limits_fit_the_graphs(name):
+    family = family_of(name)
+    with torch.device("meta"):
+        graphs = family.deploy_graphs(name, family.build(name))
+    for precision in ("fp32", "fp16"):
+        _check_limits(family.thresholds(name, precision).tensor_max_abs, graphs, precision)
+    exact = family.thresholds(name, "fp32")
+    assert {key: exact.tensor_max_abs[key] for key in MAPS} == MAPS
+    assert exact.box_px == 0.05
+    with pytest.raises(InputError, match=f"{family.name} states no limits for precision 'int8'; known: fp32, fp16"):
+        family.thresholds(name, "int8")
+
+
+def test_a_network_of_another_family():
+    net = FarTrackNet("sparse", 1)
+    for name in ("ostrack-256", "grm-256"):
+        with pytest.raises(TypeError, match="FarTrackNet"):
+            family_of(name).deploy_graphs(name, net)
+    with pytest.raises(TypeError, match="FarTrackNet"):
+        family_of("grm-256").reference("grm-256", net)
+
+
+def fed(frames):
+    variant = CASES[CE]
+    clip = [synth_frame(index) for index in range(frames)]
+    return list(family_of(variant).parity_inputs(variant, loaded_network(CE), clip, synth_box(0)))
+
+
+def test_parity_inputs_are_what_the_loop_sees():
+    variant, net = CASES[CE], loaded_network(CE)
+    family = family_of(variant)
+    template, first, second = fed(3)
+    graphs = {graph.role: graph for graph in family.deploy_graphs(variant, net)}
+    assert [entry.role for entry in (template, first, second)] == ["template", "search", "search"]
+    loop = family.reference(variant, net)
+    loop.init(synth_frame(0), synth_box(0))
+    cached = graphs["template"].module(torch.from_numpy(template.inputs["image"]))
+    for index, entry in enumerate((first, second), start=1):
+        assert list(entry.inputs) == list(graphs["search"].inputs)
+        assert all(value.dtype == np.float32 for value in entry.inputs.values())
+        for name, value in zip(graphs["template"].outputs, cached, strict=True):
+            assert np.array_equal(entry.inputs[name], value)
+        loop.update(synth_frame(index))
+        with torch.no_grad():
+            maps = graphs["search"].module(*map(torch.from_numpy, entry.inputs.values()))
+        for key, found, expected in zip(MAPS, maps, loop.step.output.maps, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=0, atol=MAPS[key])
+
+
+def test_frames_that_rounding_may_turn_are_not_compared(monkeypatch):
+    monkeypatch.setattr(CentreOutput, "safe", False)
+    assert [entry.role for entry in fed(2)] == ["template"]
+
+
+class Core:
+    """What the gate needs of a tracker core."""
+
+    raw_box = (10.0, 20.0, 30.0, 40.0)
+
+    def set_state(self, box):
+        self.raw_box = box
+
+
+def test_an_artifact_can_be_forced():
+    spec = family_of("grm-256").tracker_spec("grm-256")
+    loop = ArtifactLoop(SimpleNamespace(core=Core()), spec)
+    assert isinstance(loop, ForcedTracker)
+    assert loop.forcible
+    assert loop.corners_px().tolist() == [10, 20, 40, 60]
+    assert loop.kept() is None
+    assert np.isinf(loop.leads()).all(), "a core that does not tell has every frame judged"
+    loop.set_state((1.0, 2.0, 3.0, 4.0))
+    assert loop.corners_px().tolist() == [1, 2, 4, 6]
+    assert not ArtifactLoop(SimpleNamespace(core=object()), spec).forcible
+    assert not ArtifactLoop(SimpleNamespace(core=Core()), {"decode": {"kind": "other"}}).forcible
