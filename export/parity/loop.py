@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack._core import decode_bins
 from edgetrack.errors import InputError
 from edgetrack.export.parity.report import LoopReport, iou
+from edgetrack.runtime.core import CropLoop, FarTracker
 from edgetrack.runtime.tracker import Tracker
 
 __all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops", "largest_difference"]
@@ -54,33 +54,25 @@ class ArtifactLoop:
 
     @property
     def forcible(self) -> bool:
-        """Whether the family decodes bins, which is the decoding known here."""
-        return bool(self._spec.get("decode", {}).get("kind") == "bins")
+        """Whether the tracker is one of the compiled core's, which say what they decoded."""
+        return isinstance(self._tracker.core, CropLoop)
 
     def set_state(self, box: Box) -> None:
         """See `ForcedTracker.set_state`."""
         self._tracker.core.set_state(box)
 
     def corners_px(self) -> NDArray[np.floating[Any]]:
-        """Decode the last logits again, in C++ as `update` did; see `ForcedTracker.corners_px`."""
-        logits, decode = self._tracker.core.logits, self._spec["decode"]
-        if logits is None or not np.isfinite(logits).all():
-            return np.full(4, np.nan)
-        corners = decode_bins(logits, decode["bins"], decode["range"], decode["expectation"])
-        size = int(self._spec["search"]["size"])
-        return np.asarray(corners, np.float64) * size
+        """See `ForcedTracker.corners_px`; counted from the top-left corner of the search crop, in its pixels."""
+        return self._tracker.core.corners * int(self._spec["search"]["size"])
 
     def leads(self) -> NDArray[np.floating[Any]]:
-        """See `ForcedTracker.leads`."""
-        logits = self._tracker.core.logits
-        if logits is None:
-            return np.full(4, np.nan)
-        best = np.sort(logits, axis=-1)
-        return np.asarray(best[:, -1] - best[:, -2])
+        """See `ForcedTracker.leads`; of a centre head, four times the lead of the chosen cell's response."""
+        return self._tracker.core.leads
 
     def kept(self) -> NDArray[np.bool_] | None:
         """See `ForcedTracker.kept`."""
-        return self._tracker.core.mask
+        core = self._tracker.core
+        return core.mask if isinstance(core, FarTracker) else None
 
 
 def compare_loops(
