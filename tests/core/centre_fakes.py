@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from fartrack_fakes import START, textured_frame
+from numpy.typing import NDArray
 from reference_centre import F32, Maps
 
 from edgetrack import _core
@@ -41,6 +44,11 @@ def centre_spec(**changes: Any) -> dict[str, Any]:
     return spec
 
 
+@functools.cache
+def weights(seed: int, rows: int, columns: int) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).standard_normal((rows, columns))
+
+
 @dataclass
 class CentreNetworks:
     """Networks whose maps depend on every input value, so that a wrong template or crop shows in the boxes."""
@@ -51,22 +59,23 @@ class CentreNetworks:
 
     def embed(self, image: F32) -> Mapping[str, F32]:
         """Return what is given to the search network, for a normalised template (3, T, T)."""
-        rng = np.random.default_rng(self.seed)
         pixels = image.ravel().astype(np.float64) / image.size**0.5
-        return {
-            name: np.asarray((rng.standard_normal((int(np.prod(shape)), pixels.size)) @ pixels).reshape(shape), np.float32)
-            for name, shape in GIVEN.items()
-        }
+        rest = weights(self.seed, sum(map(math.prod, GIVEN.values())), pixels.size) @ pixels
+        given = {}
+        for name, shape in GIVEN.items():
+            values, rest = np.split(rest, [math.prod(shape)])
+            given[name] = values.reshape(shape).astype(np.float32)
+        return given
 
     def look(self, search: F32, given: Mapping[str, F32]) -> Maps:
         """Return maps with several bumps near the middle; sizes keep a box about as large as it was."""
-        rng = np.random.default_rng(self.seed + 1)
         grid = self.spec["decode"]["grid"]
         seen = search.ravel().astype(np.float64) / search.size**0.5
         told = np.concatenate([given[name].ravel() for name in sorted(given)]).astype(np.float64)
-        mixed = rng.standard_normal((5 * grid * grid, seen.size)) @ seen
-        mixed = np.tanh(0.3 * (mixed + rng.standard_normal((mixed.size, told.size)) @ told)).reshape(5, grid, grid)
-        score = 1 / (1 + np.exp(-mixed[:1]))
+        count = 5 * grid * grid
+        mixed = weights(self.seed + 1, count, seen.size) @ seen + weights(self.seed + 2, count, told.size) @ told
+        mixed = np.tanh(0.3 * mixed).reshape(5, grid, grid)
+        score = 1 / (1 + np.exp(-6 * mixed[:1]))
         size = 0.25 * np.exp(0.1 * mixed[1:3])
         return tuple(np.asarray(a, np.float32) for a in (score, size, 0.5 + mixed[3:]))  # type: ignore[return-value]
 

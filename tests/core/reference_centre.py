@@ -78,7 +78,8 @@ class SlowCentreLoop:
         search, factor = self.crop(frame, "search")
         self.score, size, offset = self.networks.look(search, self.given)
         response = self.window * self.score[0]
-        self.lead = float(np.diff(np.sort(response, axis=None)[-2:])[0])
+        second, first = np.sort(np.append(response, -np.inf))[-2:]
+        self.lead = float(first - second)
         size_px, margin = self.spec["search"]["size"], self.spec["clip_margin_px"]
         boxes = [place(target(cell, size, offset), self.state, factor, size_px) for cell in peaks(response)]
         boxes = [clip_box(box, frame.shape[0], frame.shape[1], margin) for box in boxes]

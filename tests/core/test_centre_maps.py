@@ -85,8 +85,15 @@ def test_maps_that_are_not_finite_are_refused(bad: float, which: int) -> None:
         _core.centre_peaks(*found)
 
 
-@pytest.mark.parametrize("shapes", [((4, 4), (2, 4, 4), (2, 4, 4)), ((1, 4, 4), (2, 4, 5), (2, 4, 4)),
-                                    ((1, 4, 4), (2, 4, 4), (1, 4, 4)), ((1, 4, 4), (2, 3, 3), (2, 4, 4))])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        ((4, 4), (2, 4, 4), (2, 4, 4)),
+        ((1, 4, 4), (2, 4, 5), (2, 4, 4)),
+        ((1, 4, 4), (2, 4, 4), (1, 4, 4)),
+        ((1, 4, 4), (2, 3, 3), (2, 4, 4)),
+    ],
+)
 def test_maps_of_other_shapes_are_refused(shapes: tuple[tuple[int, ...], ...]) -> None:
     with pytest.raises(InputError, match="pass \\("):
         _core.centre_peaks(*(np.zeros(shape, np.float32) for shape in shapes))
