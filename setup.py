@@ -7,7 +7,10 @@ from setuptools import setup
 
 # Listed, not globbed: a file is built because someone decided so. cpp/CMakeLists.txt names the same list.
 CORE_SOURCES = [
+    "cpp/src/centre_head.cpp",
+    "cpp/src/centre_maps.cpp",
     "cpp/src/crop.cpp",
+    "cpp/src/crop_loop.cpp",
     "cpp/src/decode.cpp",
     "cpp/src/fartrack.cpp",
     "cpp/src/fartrack_spec.cpp",
@@ -17,12 +20,16 @@ CORE_SOURCES = [
     "cpp/src/template_memory.cpp",
 ]
 BINDING_SOURCES = [
+    "cpp/python/bind_centre_head.cpp",
+    "cpp/python/bind_fartrack.cpp",
+    "cpp/python/bind_graph.cpp",
+    "cpp/python/bind_loop.cpp",
     "cpp/python/bind_memory.cpp",
     "cpp/python/bind_numeric.cpp",
-    "cpp/python/bind_tracker.cpp",
     "cpp/python/module.cpp",
     "cpp/python/numpy_image.cpp",
     "cpp/python/spec.cpp",
+    "cpp/python/spec_section.cpp",
 ]
 HEADERS = sorted(str(path) for path in Path("cpp").rglob("*.hpp") if "tests" not in path.parts)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from edgetrack.benchmarks.files import document_head
 from edgetrack.benchmarks.process import rss_bytes
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stub import FARTRACK_SPEC, noise_frames, stub_tracker
 from edgetrack.cli import console
+from edgetrack.runtime.core import FarTracker
 
 __all__ = ["SCHEMA", "main", "measure_growth"]
 
@@ -58,11 +59,11 @@ def measure_growth(updates: int, progress: console.Progress, limit_mib: float | 
         for number in range(1, updates + 1):
             tracker.update(frames[number % len(frames)])
             if number % every == 0 or number == updates:
-                history = tracker.core.memory
+                history = cast(FarTracker, tracker.core).memory
                 row = {"update": number, "rss": rss_bytes(), "history": history["used_bytes"]}
                 samples.append(row | {"stride": history["stride"]})
                 progress.advance(every)
-        history = tracker.core.memory
+        history = cast(FarTracker, tracker.core).memory
     return {
         **document_head(SCHEMA),
         "updates": updates,

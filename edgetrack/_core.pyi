@@ -42,33 +42,16 @@ class Graph:
             InputError: an array of another dtype or layout.
         """
 
-@final
-class FarTracker:
-    """FARTrack's tracking loop over three compiled graphs.
+class CropLoop:
+    """What the tracking loop of every family offers; `FarTracker` and `CentreHeadTracker` are such loops.
 
     Used by one thread at a time: a call made during another one's, or from inside the engine, raises
-    InputError. The small properties (all but `logits` and `mask`) may be read by any thread at any time; they
-    show the last finished call. `update` releases the GIL except in `run` of a graph.
+    InputError. The small properties (all that hold no array) may be read by any thread at any time; they show the
+    last finished call. `update` releases the GIL except in `run` of a graph.
 
     A search crop without information (one colour throughout what it shows of the frame) and network output that
-    is not finite are reported as LOST, and the frame counts as not seen. Past frame `memory["exact_frames"]` old
-    templates are thinned to bound the memory. All else is the published loop.
+    is not finite are reported as LOST, and the frame counts as not seen. All else is the published loop.
     """
-
-    def __init__(self, spec: dict[str, Any], template: Graph, first: Graph, search: Graph) -> None:
-        """Build the loop.
-
-        Args:
-            spec: the "tracker" object of the artifact's manifest.
-            template: image (1,3,T,T) -> tokens (1,tokens,C).
-            first: search graph with kept = tokens, for the first tracked frame; may be `search` when
-                nothing is pruned.
-            search: search (1,3,S,S), old (1,4,kept,C), newest (1,tokens,C) -> logits (1,4,classes) and, when
-                pruning, score (1,tokens), with kept = tokens - prune.
-
-        Raises:
-            ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it.
-        """
 
     def init(self, frame: NDArray[np.uint8], box: _Box, color: str = "bgr") -> None:
         """Start on `box` in `frame`, forgetting any earlier target.
@@ -124,12 +107,48 @@ class FarTracker:
         """Number of frames seen since `init`."""
 
     @property
-    def slots(self) -> list[int]:
-        """History index of the template that each of the five slots will show for the next frame."""
-
-    @property
     def timings_ms(self) -> dict[str, float]:
         """Stages of the last update in ms: crop, run (inside engine calls), decode, memory, total."""
+
+    @property
+    def corners(self) -> NDArray[np.float64]:
+        """Last network call's box as decoded, before mapping and clipping: float64 (4,), x1, y1, x2, y2.
+
+        0 to 1 spans the search crop. NaN before the first call, and where the network's output is not finite.
+        """
+
+    @property
+    def leads(self) -> NDArray[np.float64]:
+        """By how much the best choice led the second best for each of `corners`: float64 (4,), NaN as there.
+
+        In logits for coordinate bins; for a centre head four times the lead of the windowed score.
+        """
+
+@final
+class FarTracker(CropLoop):
+    """FARTrack's tracking loop over three compiled graphs.
+
+    Past frame `memory["exact_frames"]` old templates are thinned to bound the memory.
+    """
+
+    def __init__(self, spec: dict[str, Any], template: Graph, first: Graph, search: Graph) -> None:
+        """Build the loop.
+
+        Args:
+            spec: the "tracker" object of the artifact's manifest.
+            template: image (1,3,T,T) -> tokens (1,tokens,C).
+            first: search graph with kept = tokens, for the first tracked frame; may be `search` when
+                nothing is pruned.
+            search: search (1,3,S,S), old (1,4,kept,C), newest (1,tokens,C) -> logits (1,4,classes) and, when
+                pruning, score (1,tokens), with kept = tokens - prune.
+
+        Raises:
+            ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it.
+        """
+
+    @property
+    def slots(self) -> list[int]:
+        """History index of the template that each of the five slots will show for the next frame."""
 
     @property
     def memory(self) -> dict[str, int]:
@@ -146,6 +165,47 @@ class FarTracker:
     @property
     def mask(self) -> NDArray[np.bool_] | None:
         """Which tokens of the last slot's template the last frame seen kept; None if nothing is pruned."""
+
+@final
+class CentreHeadTracker(CropLoop):
+    """The tracking loop of trackers with a centre head (OSTrack, GRM) over two compiled graphs.
+
+    The raw score is the network's score at the chosen cell, without the window.
+    """
+
+    def __init__(self, spec: dict[str, Any], template: Graph, search: Graph) -> None:
+        """Build the loop.
+
+        Args:
+            spec: the "tracker" object of the artifact's manifest.
+            template: image (1,3,T,T) -> any outputs; `init` copies each to the search graph's input of the same
+                name, once per target.
+            search: search (1,3,S,S) and the template graph's outputs -> score (1,1,grid,grid), size
+                (1,2,grid,grid), offset (1,2,grid,grid).
+
+        Raises:
+            ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it or the
+                other one.
+        """
+
+    def candidates(self, k: int) -> list[tuple[_Box, float]]:
+        """Return up to `k` boxes of the last frame with their raw scores, best first.
+
+        They lie where the windowed score has a peak among its eight neighbours, and are ordered by it, so a raw
+        score may exceed the one before it. The first box is `raw_box`. Empty before the first update, and when the
+        last frame counts as not seen.
+
+        Raises:
+            InputError: `k` is below 1.
+        """
+
+    @property
+    def maps(self) -> dict[str, NDArray[np.float32]] | None:
+        """Copies of the last network call's maps; None before it.
+
+        "score" (grid, grid), "size" (2, grid, grid): width and height as a share of the search crop, "offset"
+        (2, grid, grid): x and y inside the cell, in cells.
+        """
 
 @final
 class TemplateMemory:
@@ -281,6 +341,44 @@ def map_box(corners: Sequence[float], state: Sequence[float], resize_factor: flo
         state: box that the search crop was centred on.
         resize_factor: crop pixels per frame pixel.
         search_size: side of the search crop in pixels.
+    """
+
+def place_box(centre_size: Sequence[float], state: Sequence[float], resize_factor: float, search_size: int) -> _Box:
+    """Map a decoded centre and size to a box in frame pixels: scaled in float32, moved in float64, as published.
+
+    Args:
+        centre_size: cx, cy, w, h as `centre_peaks` gives them; 0 to 1 spans the search crop.
+        state: box that the search crop was centred on.
+        resize_factor: crop pixels per frame pixel.
+        search_size: side of the search crop in pixels.
+    """
+
+def hann_window(grid: int) -> NDArray[np.float32]:
+    """Return the window (grid, grid) that a centre head's score is weighted with.
+
+    The outer product of h_n = 0.5 (1 - cos(2 pi n / (grid + 1))), n = 1 to grid, with itself, in float32 steps.
+
+    Raises:
+        ArtifactError: `grid` is not 1 to 1024.
+    """
+
+def centre_peaks(
+    score: NDArray[np.float32], size: NDArray[np.float32], offset: NDArray[np.float32], k: int = 1
+) -> list[tuple[int, float, list[float]]]:
+    """Find the peaks of a centre head's windowed score and the targets there, best first.
+
+    Args:
+        score: (1, grid, grid).
+        size: (2, grid, grid), width and height as a share of the search crop.
+        offset: (2, grid, grid), x and y of the centre inside its cell, in cells.
+        k: at most so many; 0: none.
+
+    Returns:
+        For each peak its cell (row-major), its response (window * score), and cx, cy, w, h in units of the crop.
+
+    Raises:
+        InputError: wrong shapes, or maps that are not finite.
+        ArtifactError: a grid that cannot be used.
     """
 
 def clip_box(box: Sequence[float], height: int, width: int, margin: float) -> _Box:

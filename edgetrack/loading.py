@@ -33,7 +33,8 @@ def load(
         engine: "onnxruntime" or "openvino"; None is the engine the artifact was built for.
         threads: CPU threads of one network call; None leaves it to the engine.
         cache_dir: folder where the engine may keep compiled networks; None: nowhere.
-        history_mib: bound on the memory of past templates in MiB; None is the artifact's own bound.
+        history_mib: bound on the memory of past templates in MiB; None is the artifact's own bound. Only for
+            trackers that keep some (FARTrack).
 
     Raises:
         ArtifactError: the folder is damaged, incomplete, of an unknown schema, or not for this engine.
@@ -113,7 +114,11 @@ def _memory(artifact: Artifact, history_mib: object) -> dict[str, Any]:
     good = isinstance(history_mib, int | float) and not isinstance(history_mib, bool)
     if not good or not 0 < history_mib <= 65_536:  # type: ignore[operator]
         raise InputError(f"history_mib is {history_mib!r}, must be a number above 0 and at most 65536")
-    memory = artifact.tracker.get("memory", {})
+    if "memory" not in artifact.tracker:
+        raise InputError(
+            f"history_mib is {history_mib!r}, but the tracker of {artifact.path} keeps no past templates; leave it out"
+        )
+    memory = artifact.tracker["memory"]
     if not isinstance(memory, dict):
         raise ArtifactError(
             f"{artifact.path}: tracker.memory is {memory!r}, must be an object; export the artifact again"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from edgetrack.errors import ArtifactError, InputError
+from edgetrack.errors import ArtifactError
 from edgetrack.fields import Fields
 from edgetrack.runtime.core import FarTracker, Graph
-from edgetrack.runtime.engine import Engine, Session
+from edgetrack.runtime.engine import Engine
+from edgetrack.runtime.graphs import check_margin, open_graph, require_roles
 
 if TYPE_CHECKING:
     from edgetrack.runtime.tracker import GraphFile
@@ -30,16 +31,9 @@ def build_fartrack(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], eng
     tokens = fields.section("template").integer("tokens", 1, 4096)
     kept = tokens - fields.section("templates").integer("prune", 0, tokens - 1)
     fields.section("memory").number("limit_mib", 0.0, 65_536.0)
-    margin = fields.number("clip_margin_px", 0.0, 1000.0)  # more would make every box as large as the picture
-    if margin == 0:
-        raise fields.error("clip_margin_px", margin, "a number above 0, so that every box has a size")
-    for role in ("template", "search"):
-        if role not in graphs:
-            raise ArtifactError(
-                f"a fartrack tracker needs a graph {role!r}, this has {', '.join(sorted(graphs)) or 'none'}; "
-                "export the artifact again"
-            )
-    template = _graph(engine.open(graphs["template"].path, {}))
+    check_margin(fields)
+    require_roles("fartrack", ("template", "search"), graphs)
+    template = open_graph(engine, graphs["template"], {})
     first = _search(engine, "first" if "first" in graphs else "search", graphs, tokens)
     search = first if kept == tokens and "first" not in graphs else _search(engine, "search", graphs, kept)
     try:
@@ -60,11 +54,4 @@ def _search(engine: Engine, role: str, graphs: Mapping[str, GraphFile], kept: in
             f"the {role} graph is made for {', '.join(map(str, made_for))} tokens of an old template (dimension "
             f"'kept'), the tracker needs {kept}; export the artifact again"
         )
-    return _graph(engine.open(file.path, {"kept": kept}))
-
-
-def _graph(session: Session) -> Graph:
-    try:
-        return Graph(dict(session.inputs), dict(session.outputs), session.run)
-    except InputError as error:
-        raise ArtifactError(f"a graph's tensors do not fit ({error}); export the artifact again") from error
+    return open_graph(engine, file, {"kept": kept})

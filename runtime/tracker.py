@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgetrack.errors import ArtifactError, InputError
 from edgetrack.registry import Registry
-from edgetrack.runtime.core import FarTracker, State
+from edgetrack.runtime.core import CentreHeadTracker, CropLoop, State
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 
@@ -19,10 +19,12 @@ __all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "Tracker", "build_tr
 
 Box = tuple[float, float, float, float]
 
+_MOST_CANDIDATES = 1 << 20  # as many as a map may have cells
 
-FamilyBuilder = Callable[[Mapping[str, Any], Mapping[str, GraphFile], Engine], FarTracker]
+FamilyBuilder = Callable[[Mapping[str, Any], Mapping[str, GraphFile], Engine], CropLoop]
 
 FAMILIES: Registry[FamilyBuilder] = Registry("tracker family", ArtifactError)
+FAMILIES.register("centre-head", "edgetrack.runtime.centre_head:build_centre_head")
 FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
 
 
@@ -56,9 +58,9 @@ class Tracker:
     A tracker belongs to one thread at a time; several trackers may run in parallel threads.
     """
 
-    def __init__(self, core: FarTracker, engine: Engine) -> None:
+    def __init__(self, core: CropLoop, engine: Engine) -> None:
         """Use `edgetrack.load` instead; `core` is the compiled tracker, `engine` what runs its networks."""
-        self._core: FarTracker | None = core
+        self._core: CropLoop | None = core
         self._engine = engine
         self._color = "bgr"
 
@@ -93,12 +95,36 @@ class Tracker:
         ok, (x, y, w, h) = self.core.update(_checked_frame(frame), self._color if color is None else color)
         return ok, (x, y, w, h)
 
+    def candidates(self, k: int) -> list[tuple[Box, float]]:
+        """Return up to `k` boxes that the last frame offered, best first, each with its score before calibration.
+
+        They are where the network's response has a local peak; the first is `raw_box`. The response favours the middle
+        of the search region, the score does not, so a score may exceed the one before it. Empty before the first
+        update, and when there was nothing to see in the last frame.
+
+        Args:
+            k: 1 or more.
+
+        Raises:
+            InputError: `k` is no whole number above 0, the tracker's family gives no candidates, or the tracker is
+                closed.
+        """
+        core = self.core
+        if not isinstance(core, CentreHeadTracker):
+            raise InputError(
+                f"this tracker ({type(core).__name__}) gives no candidates, only those with a centre head (OSTrack, "
+                "GRM) do; use the box that update returns"
+            )
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise InputError(f"candidates was asked for {k!r} boxes; give a whole number, 1 or more")
+        return core.candidates(min(int(k), _MOST_CANDIDATES))
+
     def reset(self) -> None:
         """Forget the target and its history; call `init` next."""
         self.core.reset()
 
     @property
-    def core(self) -> FarTracker:
+    def core(self) -> CropLoop:
         """The compiled tracker, with its inner state for tools and tests; raises InputError once closed."""
         if self._core is None:
             raise InputError("this tracker is closed; load the artifact again")

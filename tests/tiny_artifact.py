@@ -12,7 +12,7 @@ TEMPLATE_PX, SEARCH_PX, TOKENS, PRUNE, CHANNELS = 32, 48, 4, 1, 8
 BINS, RANGE, CLASSES = 20, 2, 45
 
 
-def _save(path: Path, nodes: list[Any], inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], constants):
+def save_graph(path: Path, nodes: list[Any], inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], constants):
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
@@ -36,7 +36,7 @@ def write_matmul(path: Path, size: int = 8) -> None:
         helper.make_node("MatMul", ["turned", "doubled"], ["y"]),
     ]
     constants = {"w": np.eye(size, dtype=np.float32) * 2}
-    _save(path, nodes, {"x": [1, "kept", size]}, {"y": [1, size, size]}, constants)
+    save_graph(path, nodes, {"x": [1, "kept", size]}, {"y": [1, size, size]}, constants)
 
 
 def write_template(path: Path) -> None:
@@ -51,7 +51,7 @@ def write_template(path: Path) -> None:
     ]
     weights = np.random.default_rng(0).standard_normal((3, CHANNELS)).astype(np.float32)
     constants = {"shape": np.array([1, 3, TOKENS], np.int64), "w": weights}
-    _save(path, nodes, {"image": [1, 3, TEMPLATE_PX, TEMPLATE_PX]}, {"tokens": [1, TOKENS, CHANNELS]}, constants)
+    save_graph(path, nodes, {"image": [1, 3, TEMPLATE_PX, TEMPLATE_PX]}, {"tokens": [1, TOKENS, CHANNELS]}, constants)
 
 
 def write_search(path: Path, kept: int | str = "kept") -> None:
@@ -84,7 +84,7 @@ def write_search(path: Path, kept: int | str = "kept") -> None:
         "old": [1, 4, kept, CHANNELS],
         "newest": [1, TOKENS, CHANNELS],
     }
-    _save(path, nodes, inputs, {"logits": [1, 4, CLASSES], "score": [1, TOKENS]}, constants)
+    save_graph(path, nodes, inputs, {"logits": [1, 4, CLASSES], "score": [1, TOKENS]}, constants)
 
 
 def tracker_spec() -> dict[str, Any]:
@@ -110,28 +110,28 @@ def tracker_spec() -> dict[str, Any]:
     }
 
 
-def _tensor(name: str, shape: list[int | str]) -> dict[str, Any]:
+def tensor_entry(name: str, shape: list[int | str]) -> dict[str, Any]:
     return {"name": name, "dtype": "float32", "shape": shape, "layout": "N,..."}
 
 
 def manifest(sha256: dict[str, str]) -> dict[str, Any]:
     """A manifest for template.onnx and search.onnx with these checksums."""
     search_inputs = [
-        _tensor("search", [1, 3, SEARCH_PX, SEARCH_PX]),
-        _tensor("old", [1, 4, "kept", CHANNELS]),
-        _tensor("newest", [1, TOKENS, CHANNELS]),
+        tensor_entry("search", [1, 3, SEARCH_PX, SEARCH_PX]),
+        tensor_entry("old", [1, 4, "kept", CHANNELS]),
+        tensor_entry("newest", [1, TOKENS, CHANNELS]),
     ]
     graphs = [
         {
             "role": "template",
-            "inputs": [_tensor("image", [1, 3, TEMPLATE_PX, TEMPLATE_PX])],
-            "outputs": [_tensor("tokens", [1, TOKENS, CHANNELS])],
+            "inputs": [tensor_entry("image", [1, 3, TEMPLATE_PX, TEMPLATE_PX])],
+            "outputs": [tensor_entry("tokens", [1, TOKENS, CHANNELS])],
             "dims": {},
         },
         {
             "role": "search",
             "inputs": search_inputs,
-            "outputs": [_tensor("logits", [1, 4, CLASSES]), _tensor("score", [1, TOKENS])],
+            "outputs": [tensor_entry("logits", [1, 4, CLASSES]), tensor_entry("score", [1, TOKENS])],
             "dims": {"kept": [TOKENS - PRUNE, TOKENS]},
         },
     ]

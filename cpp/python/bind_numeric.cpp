@@ -4,11 +4,14 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
+#include "edgetrack/centre_maps.hpp"
 #include "edgetrack/crop.hpp"
 #include "edgetrack/decode.hpp"
 #include "edgetrack/error.hpp"
@@ -80,6 +83,39 @@ float mass(const Floats& logits, int used, int radius) {
   return bin_mass(logits.data(), classes, used, radius).value;
 }
 
+py::array_t<float> window(int grid) {
+  const CentreDecoder decoder(grid);
+  return py::array_t<float>({grid, grid}, decoder.window().data());
+}
+
+// Checks an array of (channels, side, side) and returns the side.
+py::ssize_t side_of(const Floats& map, py::ssize_t channels, const char* name) {
+  if (map.ndim() != 3 || map.shape(0) != channels || map.shape(1) != map.shape(2)) {
+    throw InputError(std::string("the ") + name + " map has the shape " +
+                     py::str(map.attr("shape")).cast<std::string>() + "; pass (" + std::to_string(channels) +
+                     ", grid, grid)");
+  }
+  return map.shape(1);
+}
+
+using Peak = std::tuple<std::size_t, float, std::array<float, 4>>;
+
+std::vector<Peak> peaks(const Floats& score, const Floats& size, const Floats& offset, std::size_t k) {
+  const py::ssize_t side = side_of(score, 1, "score");
+  if (side_of(size, 2, "size") != side || side_of(offset, 2, "offset") != side) {
+    throw InputError("the maps do not have the same sides; pass (1, grid, grid), (2, grid, grid), (2, grid, grid)");
+  }
+  CentreDecoder decoder(static_cast<int>(side));
+  if (!decoder.read({score.data(), size.data(), offset.data()})) {
+    throw InputError("the maps are not finite; pass finite numbers");
+  }
+  std::vector<Peak> out;
+  for (const std::size_t cell : decoder.peaks(k)) {
+    out.emplace_back(cell, decoder.response(cell), decoder.target(cell));
+  }
+  return out;
+}
+
 py::array_t<int> rows_to_keep(const Floats& score, int prune) {
   if (score.ndim() != 1) {
     throw InputError("the score has the shape " + py::str(score.attr("shape")).cast<std::string>() +
@@ -107,6 +143,16 @@ void init_numeric(py::module_& module) {
         return tuple_of(map_box(corners, box_of(state), resize_factor, search_size));
       },
       "corners"_a, "state"_a, "resize_factor"_a, "search_size"_a, "Map decoded corners to a box in the frame.");
+  module.def(
+      "place_box",
+      [](const std::array<float, 4>& centre_size, const Quad& state, double resize_factor, int search_size) {
+        return tuple_of(place_box(centre_size, box_of(state), resize_factor, search_size));
+      },
+      "centre_size"_a, "state"_a, "resize_factor"_a, "search_size"_a,
+      "Map a decoded centre and size to a box in the frame.");
+  module.def("hann_window", &window, "grid"_a, "Return the window (grid, grid) that centre maps are weighted with.");
+  module.def("centre_peaks", &peaks, "score"_a, "size"_a, "offset"_a, "k"_a = 1,
+             "Return cell, response and centre and size of the k best peaks of centre maps.");
   module.def(
       "clip_box",
       [](const Quad& box, int height, int width, double margin) {

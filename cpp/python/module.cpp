@@ -9,9 +9,12 @@ namespace py = pybind11;
 
 namespace edgetrack::python {
 
+void init_centre_head(py::module_& module);
+void init_fartrack(py::module_& module);
+void init_graph(py::module_& module);
+void init_loop(py::module_& module);
 void init_memory(py::module_& module);
 void init_numeric(py::module_& module);
-void init_tracker(py::module_& module);
 
 namespace {
 
@@ -39,7 +42,10 @@ void translate(std::exception_ptr thrown) {
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The tracker core: crops, decoding, template memory and tracking loops, in C++.";
   py::register_local_exception_translator(&edgetrack::python::translate);
-  edgetrack::python::init_tracker(module);
+  edgetrack::python::init_graph(module);
+  edgetrack::python::init_loop(module);  // before the families, which derive from it
+  edgetrack::python::init_fartrack(module);
+  edgetrack::python::init_centre_head(module);
   edgetrack::python::init_memory(module);
   edgetrack::python::init_numeric(module);
 }

@@ -3,12 +3,14 @@
 
 #include <pybind11/pybind11.h>
 
+#include "edgetrack/centre_head.hpp"
 #include "edgetrack/fartrack.hpp"
 
 namespace edgetrack::python {
 
-// Returns the spec that a FARTrack manifest's "tracker" object describes. Throws ArtifactError, naming the
-// key, for an entry that is missing, unknown or of the wrong type or kind.
+// Each returns the spec that the "tracker" object of a manifest of its family describes. Throws ArtifactError, naming
+// the key, for an entry that is missing, unknown or of the wrong type or kind.
 FarTrackSpec fartrack_spec(const pybind11::dict& tracker);
+CentreHeadSpec centre_head_spec(const pybind11::dict& tracker);
 
 }  // namespace edgetrack::python

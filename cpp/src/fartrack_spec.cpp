@@ -1,5 +1,3 @@
-#include <cmath>
-
 #include "edgetrack/fartrack.hpp"
 #include "require.hpp"
 
@@ -13,20 +11,15 @@ constexpr int most_channels = 1 << 16;
 }  // namespace
 
 void check(const FarTrackSpec& spec) {
+  check(static_cast<const LoopSpec&>(spec));
   check(spec.decode);
-  require(spec.template_factor > 0 && std::isfinite(spec.template_factor), "template.factor", spec.template_factor,
-          "positive");
-  require(spec.search_factor > 0 && std::isfinite(spec.search_factor), "search.factor", spec.search_factor, "positive");
   require(spec.tokens > 0 && spec.tokens <= most_tokens, "template.tokens", spec.tokens, "1 to 65536");
   require(spec.channels > 0 && spec.channels <= most_channels, "template.channels", spec.channels, "1 to 65536");
   require(spec.prune >= 0 && spec.prune < spec.tokens, "templates.prune", spec.prune,
           "at least 0 and less than template.tokens");
   require(spec.prune == 0 || spec.early == EarlySlots::shift, "templates.prune", spec.prune,
           "0 where templates.early is 'distill', which shows the newest template in a slot for pruned ones");
-  require(spec.clip_margin_px > 0 && std::isfinite(spec.clip_margin_px), "clip_margin_px", spec.clip_margin_px,
-          "above 0: a box needs a size");
   require(spec.score_radius >= 0, "score.radius", spec.score_radius, "0 or more");
-  check(spec.score);
 }
 
 }  // namespace edgetrack

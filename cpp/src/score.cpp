@@ -1,5 +1,6 @@
 #include "edgetrack/score.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "require.hpp"
@@ -18,7 +19,7 @@ void check(const ScoreRule& rule) {
 }
 
 double score_of(double raw, const ScoreRule& rule) noexcept {
-  if (!rule.calibration) return raw;
+  if (!rule.calibration) return std::clamp(raw, 0.0, 1.0);
   return 1 / (1 + std::exp(-(rule.calibration->slope * raw + rule.calibration->intercept)));
 }
 

@@ -1,8 +1,6 @@
 // FARTrack's loop over graphs written in C++, without Python.
 #include <cmath>
-#include <functional>
 #include <limits>
-#include <map>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -12,53 +10,11 @@
 #include "check.hpp"
 #include "edgetrack/error.hpp"
 #include "edgetrack/fartrack.hpp"
+#include "fake_graph.hpp"
 
 namespace {
 
 using namespace edgetrack;
-
-constexpr int frame_width = 160;
-constexpr int frame_height = 120;
-const Box start{60, 50, 24, 20};
-
-// A graph with buffers of its own and a function for a network.
-class FakeGraph final : public Graph {
- public:
-  void add_input(const std::string& name, std::vector<std::int64_t> shape) { add(inputs_, name, std::move(shape)); }
-  void add_output(const std::string& name, std::vector<std::int64_t> shape) { add(outputs_, name, std::move(shape)); }
-
-  Tensor input(std::string_view name) override { return find(inputs_, name); }
-  Tensor output(std::string_view name) override { return find(outputs_, name); }
-  bool has_output(std::string_view name) const override { return outputs_.count(std::string(name)) > 0; }
-  void run() override {
-    ++runs;
-    if (network) network();
-  }
-
-  std::function<void()> network;
-  int runs = 0;
-
- private:
-  struct Buffer {
-    std::vector<float> values;
-    std::vector<std::int64_t> shape;
-  };
-  using Buffers = std::map<std::string, Buffer>;
-
-  static void add(Buffers& buffers, const std::string& name, std::vector<std::int64_t> shape) {
-    std::size_t count = 1;
-    for (const std::int64_t side : shape) count *= static_cast<std::size_t>(side);
-    buffers[name] = {std::vector<float>(count), std::move(shape)};
-  }
-  static Tensor find(Buffers& buffers, std::string_view name) {
-    const auto found = buffers.find(std::string(name));
-    if (found == buffers.end()) throw ArtifactError("no " + std::string(name));
-    return {found->second.values.data(), found->second.shape};
-  }
-
-  Buffers inputs_;
-  Buffers outputs_;
-};
 
 std::shared_ptr<FakeGraph> search_graph(const FarTrackSpec& spec, int kept) {
   auto graph = std::make_shared<FakeGraph>();
@@ -88,7 +44,7 @@ struct Rig {
         embed(std::make_shared<FakeGraph>()),
         first(search_graph(s, s.tokens)),
         search(search_graph(s, s.tokens - s.prune)),
-        pixels(static_cast<std::size_t>(frame_width * frame_height * 3)) {
+        pixels(textured_pixels()) {
     embed->add_input("image", {1, 3, s.template_size, s.template_size});
     embed->add_output("tokens", {1, s.tokens, s.channels});
     embed->network = [this, out = embed->output("tokens").data] {
@@ -96,11 +52,10 @@ struct Rig {
         out[i] = static_cast<float>(embed->runs - 1) + static_cast<float>(i / spec.channels) / 100;
       }
     };
-    for (std::size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<std::uint8_t>((i * 2654435761U) >> 7);
     tracker = std::make_unique<FarTracker>(s, embed, first, search);
   }
 
-  ImageView frame() const { return packed_view(pixels.data(), frame_width, frame_height, PixelFormat::bgr); }
+  ImageView frame() const { return frame_of(pixels); }
 
   FarTrackSpec spec;
   std::shared_ptr<FakeGraph> embed, first, search;
@@ -201,7 +156,7 @@ void guards_report_lost_and_touch_nothing() {
     CHECK(rig.tracker->memory().size() == 1);
   };
   const std::vector<std::uint8_t> black(rig.pixels.size(), 0);
-  check_unseen(packed_view(black.data(), frame_width, frame_height, PixelFormat::bgr));
+  check_unseen(frame_of(black));
   CHECK(rig.search->runs == 0);
   for (const char* name : {"logits", "score"}) {
     float& value = rig.search->output(name).data[7];

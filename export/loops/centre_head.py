@@ -32,12 +32,14 @@ CLIP_MARGIN_PX = 10
 class CentreStep:
     """What one frame produced, for golden tests and parity.
 
-    output: of the network; response (1, 1, f, f): score times window; resize_factor of the search crop; state: the box
-    that the crop was taken around.
+    output: of the network; response (1, 1, f, f): score times window; found (4,): cx, cy, w, h as decoded, in parts of
+    the search crop, before mapping and clipping; resize_factor of the search crop; state: the box that the crop was
+    taken around.
     """
 
     output: CentreOutput
     response: Tensor
+    found: Tensor
     resize_factor: float
     state: Box
 
@@ -97,9 +99,9 @@ class CentreReference:
         search, resize_factor = self.search_input(frame)
         output: CentreOutput = self.net(self.template, search)
         response = self._window * output.maps.score
-        self.step = CentreStep(output, response, resize_factor, self.box)
-        found = best_box(response, output.maps.size, output.maps.offset)
-        self.box = self._place(found[0], resize_factor, frame.shape[0], frame.shape[1])
+        found = best_box(response, output.maps.size, output.maps.offset)[0]
+        self.step = CentreStep(output, response, found, resize_factor, self.box)
+        self.box = self._place(found, resize_factor, frame.shape[0], frame.shape[1])
         return self.box
 
     def _place(self, found: Tensor, resize_factor: float, height: int, width: int) -> Box:
@@ -117,12 +119,15 @@ class CentreReference:
         self.box = box
 
     def corners_px(self) -> NDArray[np.float64]:
-        """Return x1, y1, x2, y2 (4,) of the state in frame pixels, float64.
+        """Return the last update's decoded corners (4,) in pixels of the network's input, from its top-left corner.
 
-        The maps stay inside an artifact's core, so what the forced pass compares is the clipped box.
+        Raises:
+            InputError: called before `update`.
         """
-        x, y, w, h = self.box
-        return np.array([x, y, x + w, y + h])
+        if self.step is None:
+            raise InputError("corners_px was called before update; track a frame first")
+        cx, cy, w, h = self.step.found.tolist()
+        return np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * self.net.shape.search_size
 
     def leads(self) -> NDArray[np.float64]:
         """Return by how much the best cell led the second best in the last update, four times (one cell decides all).

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack._core import decode_bins
 from edgetrack.errors import InputError
 from edgetrack.export.parity.report import LoopReport, iou
+from edgetrack.runtime.core import CropLoop, FarTracker
 from edgetrack.runtime.tracker import Tracker
 
 __all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops", "largest_difference"]
@@ -54,42 +54,25 @@ class ArtifactLoop:
 
     @property
     def forcible(self) -> bool:
-        """Whether the family decodes bins or the cells of a centre head, and its state can be set."""
-        return self._kind in {"bins", "centre"} and hasattr(self._tracker.core, "set_state")
-
-    @property
-    def _kind(self) -> str:
-        return str(self._spec.get("decode", {}).get("kind"))
+        """Whether the tracker is one of the compiled core's, which say what they decoded."""
+        return isinstance(self._tracker.core, CropLoop)
 
     def set_state(self, box: Box) -> None:
         """See `ForcedTracker.set_state`."""
         self._tracker.core.set_state(box)
 
     def corners_px(self) -> NDArray[np.floating[Any]]:
-        """See `ForcedTracker.corners_px`: bins are decoded again, in C++ as `update` did; else the new state's."""
-        if self._kind == "centre":
-            x, y, w, h = self._tracker.core.raw_box
-            return np.array([x, y, x + w, y + h])
-        logits, decode = self._tracker.core.logits, self._spec["decode"]
-        if logits is None or not np.isfinite(logits).all():
-            return np.full(4, np.nan)
-        corners = decode_bins(logits, decode["bins"], decode["range"], decode["expectation"])
-        size = int(self._spec["search"]["size"])
-        return np.asarray(corners, np.float64) * size
+        """See `ForcedTracker.corners_px`; counted from the top-left corner of the search crop, in its pixels."""
+        return self._tracker.core.corners * int(self._spec["search"]["size"])
 
     def leads(self) -> NDArray[np.floating[Any]]:
-        """See `ForcedTracker.leads`; infinite where the core does not tell, so that every frame is judged."""
-        if self._kind == "centre":
-            return np.full(4, getattr(self._tracker.core, "response_gap", np.inf))
-        logits = self._tracker.core.logits
-        if logits is None:
-            return np.full(4, np.nan)
-        best = np.sort(logits, axis=-1)
-        return np.asarray(best[:, -1] - best[:, -2])
+        """See `ForcedTracker.leads`; of a centre head, four times the lead of the chosen cell's response."""
+        return self._tracker.core.leads
 
     def kept(self) -> NDArray[np.bool_] | None:
         """See `ForcedTracker.kept`."""
-        return self._tracker.core.mask if self._kind == "bins" else None
+        core = self._tracker.core
+        return core.mask if isinstance(core, FarTracker) else None
 
 
 def compare_loops(

@@ -50,6 +50,21 @@ def test_loop_equals_the_slow_port(flavour: str) -> None:
     assert moved > 0.5  # the comparison is of a loop that moves
 
 
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_corners_and_leads_are_those_of_the_last_logits(flavour: str) -> None:
+    tracker, networks = started(FLAVOURS[flavour])
+    assert np.isnan([tracker.corners, tracker.leads]).all()
+    for n in range(1, 5):
+        tracker.update(textured_frame(n))
+        decoded = _core.decode_bins(tracker.logits, 20, 2, FLAVOURS[flavour]["decode"]["expectation"])
+        np.testing.assert_array_equal(tracker.corners, decoded.astype(np.float64))
+        best = np.sort(tracker.logits, axis=-1)
+        np.testing.assert_array_equal(tracker.leads, best[:, -1] - best[:, -2])
+    networks.logits = np.full((4, 45), np.nan, np.float32)
+    tracker.update(textured_frame(5))
+    assert np.isnan([tracker.corners, tracker.leads]).all()
+
+
 def test_first_frame_uses_the_unpruned_graph() -> None:
     tracker, networks = started()
     for n in (1, 2, 3):

@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-# What pybind11 adds to every class: its metaclass, and a capsule in enumerations. Members are still compared.
+# What pybind11 adds to every class: its metaclass, and a capsule in enumerations; and a constructor that only raises,
+# to a class without one. Members are still compared.
 ADDED_BY_PYBIND11 = """
-edgetrack\\._core\\.(FarTracker|Graph|TemplateMemory)
+edgetrack\\._core\\.(CentreHeadTracker|CropLoop|FarTracker|Graph|TemplateMemory)
+edgetrack\\._core\\.CropLoop\\.__init__
 edgetrack\\._core\\.State\\.__pybind11_native_enum__
 """
 STUB = Path(__file__).parents[2] / "edgetrack" / "_core.pyi"

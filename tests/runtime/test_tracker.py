@@ -217,7 +217,7 @@ def test_an_engine_that_fails_reaches_the_caller(tracker, engine, frames, error)
 
 
 def test_unknown_family(graphs, engine):
-    with pytest.raises(ArtifactError, match="unknown tracker family 'kalman'; known: fartrack"):
+    with pytest.raises(ArtifactError, match="unknown tracker family 'kalman'; known: centre-head, fartrack"):
         build_tracker({"family": "kalman"}, graphs, engine)
     with pytest.raises(ArtifactError, match="names no family"):
         build_tracker({}, graphs, engine)

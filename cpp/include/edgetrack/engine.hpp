@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -31,8 +32,9 @@ class Graph {
   // Returns the output called `name`; throws ArtifactError when the graph has none.
   virtual Tensor output(std::string_view name) = 0;
 
-  // Says whether there is an output called `name` (some flavours of a model lack one).
-  virtual bool has_output(std::string_view name) const = 0;
+  // Return the names of all inputs and outputs, in any order that stays the same.
+  virtual std::vector<std::string> input_names() const = 0;
+  virtual std::vector<std::string> output_names() const = 0;
 
   // Computes every output from the inputs as they stand; returns when all are complete. Throws EngineError,
   // or the engine's own exception, when the engine fails; the outputs are then unspecified.

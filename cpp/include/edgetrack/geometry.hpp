@@ -28,10 +28,14 @@ inline constexpr int max_window_coordinate = 1'000'000'000;
 // finite, its size is not positive, or the window is smaller than a pixel or beyond max_window_coordinate.
 CropWindow crop_window(const Box& box, double factor);
 
-// Maps normalised corners (x1, y1, x2, y2; 0..1 spans the search crop) to a box in frame pixels.
+// Maps a centre and size (cx, cy, w, h; 0..1 spans the search crop) to a box in frame pixels.
 // state: the box the search crop was centred on; resize_factor: crop pixels per frame pixel; search_size:
-// side of the crop in its own pixels. Corners are combined and scaled in float32, moved in float64, as
-// published. Inverted corners give a negative size, which clip_box turns into `margin`.
+// side of the crop in its own pixels. Scaled in float32, moved in float64, as published (OSTrack).
+Box place_box(const std::array<float, 4>& centre_size, const Box& state, double resize_factor, int search_size);
+
+// Maps normalised corners (x1, y1, x2, y2; 0..1 spans the search crop) to a box in frame pixels.
+// Corners are combined in float32, then placed as place_box does. Inverted corners give a negative size, which clip_box
+// turns into `margin`.
 Box map_box(const std::array<float, 4>& corners, const Box& state, double resize_factor, int search_size);
 
 // Keeps a box at least `margin` pixels wide and high and at least `margin` pixels inside the frame, in the

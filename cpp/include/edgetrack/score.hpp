@@ -15,7 +15,7 @@ struct Calibration {
 
 // What a score says about its result: lost below `lost_below`, uncertain below `uncertain_below`.
 struct ScoreRule {
-  std::optional<Calibration> calibration;  // none: the raw confidence is the score
+  std::optional<Calibration> calibration;  // none: the raw confidence is the score, kept in 0..1
   double uncertain_below = 0.3;
   double lost_below = 0.1;
 };

@@ -1,0 +1,138 @@
+#include "edgetrack/centre_head.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "edgetrack/error.hpp"
+#include "finite.hpp"
+#include "ports.hpp"
+#include "stopwatch.hpp"
+
+namespace edgetrack {
+namespace {
+
+constexpr const char* image_input = "search";
+
+const CentreHeadSpec& checked(const CentreHeadSpec& spec) {
+  check(spec);
+  return spec;
+}
+
+std::array<double, 4> filled(double value) { return {value, value, value, value}; }
+
+}  // namespace
+
+void check(const CentreHeadSpec& spec) { check(static_cast<const LoopSpec&>(spec)); }
+
+CentreHeadTracker::CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr<Graph> template_graph,
+                                     std::shared_ptr<Graph> search)
+    : CropLoop(checked(spec), std::move(template_graph)), spec_(spec), search_(std::move(search)), decoder_(spec.grid) {
+  const std::int64_t size = spec.search_size;
+  search_image_ =
+      checked(present(search_, "search").input(image_input), {1, 3, size, size}, "the search graph's input 'search'");
+  bind_links();
+  bind_maps();
+}
+
+void CentreHeadTracker::bind_links() {
+  std::vector<std::string> given = template_graph().output_names();
+  std::vector<std::string> wanted = search_->input_names();
+  wanted.erase(std::remove(wanted.begin(), wanted.end(), image_input), wanted.end());
+  std::sort(given.begin(), given.end());
+  std::sort(wanted.begin(), wanted.end());
+  if (given != wanted || given.empty()) {
+    const auto listed = [](const std::vector<std::string>& names) {
+      std::string text;
+      for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+      return text.empty() ? std::string("none") : text;
+    };
+    throw ArtifactError("the template graph's outputs are " + listed(given) +
+                        ", the search graph's inputs beside 'search' are " + listed(wanted) +
+                        "; they must be the same and at least one: export the artifact again");
+  }
+  for (const std::string& name : given) {
+    const Tensor from = template_graph().output(name);
+    const Tensor to = search_->input(name);
+    Link link;
+    link.from = checked(from, from.shape, "the template graph's output '" + name + "'");
+    link.to = checked(to, from.shape, "the search graph's input '" + name + "'", "the template graph's output");
+    link.count = 1;
+    for (const std::int64_t side : from.shape) link.count *= static_cast<std::size_t>(side);
+    links_.push_back(link);
+  }
+}
+
+void CentreHeadTracker::bind_maps() {
+  const std::int64_t grid = spec_.grid;
+  const auto map = [&](const char* name, std::int64_t channels) {
+    return checked(search_->output(name), {1, channels, grid, grid},
+                   std::string("the search graph's output '") + name + "'");
+  };
+  maps_ = {map("score", 1), map("size", 2), map("offset", 2)};
+}
+
+bool CentreHeadTracker::template_is_finite() const noexcept {
+  return std::all_of(links_.begin(), links_.end(), [](const Link& link) { return all_finite(link.from, link.count); });
+}
+
+void CentreHeadTracker::forget() noexcept {
+  seen_maps_ = {};
+  cell_.reset();
+}
+
+void CentreHeadTracker::begin() noexcept {
+  for (const Link& link : links_) std::copy_n(link.from, link.count, link.to);
+}
+
+CropLoop::Sight CentreHeadTracker::look(double resize_factor, Timings& timings) {
+  forget();  // the engine may fail half-way
+  looked_from_ = raw_box();
+  resize_factor_ = resize_factor;
+  Stopwatch watch;
+  search_->run();
+  timings.run_ms = watch.lap();
+  seen_maps_ = maps_;
+  Sight sight;
+  if (decoder_.read(maps_)) {
+    cell_ = decoder_.best();
+    sight = sight_at(*cell_);
+  }
+  timings.decode_ms = watch.lap();
+  return sight;
+}
+
+CropLoop::Sight CentreHeadTracker::sight_at(std::size_t cell) const noexcept {
+  const Box mapped = place_box(decoder_.target(cell), looked_from_, resize_factor_, spec_.search_size);
+  return sight_of(mapped, static_cast<double>(decoder_.score(cell)));
+}
+
+std::vector<Candidate> CentreHeadTracker::candidates(int k) const {
+  if (k < 1) throw InputError("candidates was asked for " + std::to_string(k) + " boxes; ask for 1 or more");
+  std::vector<Candidate> out;
+  if (!seen()) return out;
+  for (const std::size_t cell : decoder_.peaks(static_cast<std::size_t>(k))) {
+    const Sight sight = sight_at(cell);
+    if (sight.finite) out.push_back({sight.box, sight.raw_score});
+  }
+  return out;
+}
+
+std::array<double, 4> CentreHeadTracker::corners() const noexcept {
+  if (!cell_) return filled(std::numeric_limits<double>::quiet_NaN());
+  const auto target = decoder_.target(*cell_);
+  const double x = target[0];
+  const double y = target[1];
+  const double half_w = 0.5 * static_cast<double>(target[2]);
+  const double half_h = 0.5 * static_cast<double>(target[3]);
+  return {x - half_w, y - half_h, x + half_w, y + half_h};
+}
+
+std::array<double, 4> CentreHeadTracker::leads() const noexcept {
+  return filled(cell_ ? static_cast<double>(decoder_.lead()) : std::numeric_limits<double>::quiet_NaN());
+}
+
+}  // namespace edgetrack
