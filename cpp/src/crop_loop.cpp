@@ -11,10 +11,15 @@
 
 namespace edgetrack {
 
+namespace {
+constexpr double kMostFactor = 1000;  // a larger crop of any box that can be followed would leave the numbers' range
+}
+
 void check(const LoopSpec& spec) {
-  require(spec.template_factor > 0 && std::isfinite(spec.template_factor), "template.factor", spec.template_factor,
-          "positive");
-  require(spec.search_factor > 0 && std::isfinite(spec.search_factor), "search.factor", spec.search_factor, "positive");
+  require(spec.template_factor > 0 && spec.template_factor <= kMostFactor, "template.factor", spec.template_factor,
+          "positive and at most 1000");
+  require(spec.search_factor > 0 && spec.search_factor <= kMostFactor, "search.factor", spec.search_factor,
+          "positive and at most 1000");
   require(spec.clip_margin_px > 0 && std::isfinite(spec.clip_margin_px), "clip_margin_px", spec.clip_margin_px,
           "above 0: a box needs a size");
   check(spec.score);

@@ -25,6 +25,7 @@ def graphs() -> dict[str, _core.Graph]:
         ({"std": [0.2, 0.0, 0.2]}, "std"),
         ({"template": 3}, "template is 3 where an object is expected"),
         ({"template__factor": 0}, "template.factor is 0; it must be positive"),
+        ({"search__factor": 1001}, "search.factor is 1001; it must be positive and at most 1000"),
         ({"template__tokens": 64}, "template.tokens is not known"),
         ({"search__factor": -1}, "search.factor is -1"),
         ({"search__size": 0}, "0"),

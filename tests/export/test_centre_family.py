@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -11,12 +9,10 @@ from centre_case import CASES, MAPS, loaded_network
 
 from edgetrack.errors import InputError
 from edgetrack.export.models import MODELS, VARIANTS, family_of
-from edgetrack.export.models.base import ForcedTracker
 from edgetrack.export.models.centre_net import CentreOutput
 from edgetrack.export.models.centre_variants import CENTRE_VARIANTS
 from edgetrack.export.models.fartrack_net import FarTrackNet
 from edgetrack.export.parity.gate import _check_limits
-from edgetrack.export.parity.loop import ArtifactLoop
 from edgetrack.export.standin import synth_box, synth_frame
 
 NAMES = [variant.name for variant in CENTRE_VARIANTS]
@@ -115,26 +111,3 @@ def test_parity_inputs_are_what_the_loop_sees():
 def test_frames_that_rounding_may_turn_are_not_compared(monkeypatch):
     monkeypatch.setattr(CentreOutput, "safe", False)
     assert [entry.role for entry in fed(2)] == ["template"]
-
-
-class Core:
-    """What the gate needs of a tracker core."""
-
-    raw_box = (10.0, 20.0, 30.0, 40.0)
-
-    def set_state(self, box):
-        self.raw_box = box
-
-
-def test_an_artifact_can_be_forced():
-    spec = family_of("grm-256").tracker_spec("grm-256")
-    loop = ArtifactLoop(SimpleNamespace(core=Core()), spec)
-    assert isinstance(loop, ForcedTracker)
-    assert loop.forcible
-    assert loop.corners_px().tolist() == [10, 20, 40, 60]
-    assert loop.kept() is None
-    assert np.isinf(loop.leads()).all(), "a core that does not tell has every frame judged"
-    loop.set_state((1.0, 2.0, 3.0, 4.0))
-    assert loop.corners_px().tolist() == [1, 2, 4, 6]
-    assert not ArtifactLoop(SimpleNamespace(core=object()), spec).forcible
-    assert not ArtifactLoop(SimpleNamespace(core=Core()), {"decode": {"kind": "other"}}).forcible

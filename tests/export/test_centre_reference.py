@@ -164,7 +164,7 @@ def test_calls_before_there_is_something_to_tell():
     with pytest.raises(InputError, match="before init"):
         tracker.update(synth_frame(0))
     tracker.init(synth_frame(0), synth_box(0))
-    for call in (tracker.leads, tracker.raw_score):
+    for call in (tracker.leads, tracker.corners_px, tracker.raw_score):
         with pytest.raises(InputError, match="before update"):
             call()
 
@@ -178,8 +178,13 @@ def test_a_first_box_outside_the_frame(box):
 def test_what_the_gate_and_the_score_read():
     tracker = small_tracker()
     tracker.init(synth_frame(0), synth_box(0))
+    before = tracker.box
     x, y, w, h = tracker.update(synth_frame(1))
-    assert tracker.corners_px().tolist() == [x, y, x + w, y + h]
+    # Corners count from the crop's corner, in its pixels; the box lies inside the frame, so nothing was clipped.
+    x1, y1, x2, y2 = tracker.corners_px() / tracker.step.resize_factor
+    half = 0.5 * tracker.net.shape.search_size / tracker.step.resize_factor
+    left, top = before[0] + 0.5 * before[2] - half, before[1] + 0.5 * before[3] - half
+    assert (left + x1, top + y1, x2 - x1, y2 - y1) == pytest.approx((x, y, w, h), abs=1e-4)
     assert tracker.kept() is None
     score, window = tracker.step.output.maps.score[0, 0].numpy(), hann_window(6)[0, 0].numpy()
     response = np.sort((score * window).ravel())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_artifact
 import tiny_centre_artifact
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import edgetrack
@@ -178,6 +178,8 @@ OTHERS = st.none() | st.booleans() | st.text(max_size=5) | st.lists(NUMBERS, max
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.sampled_from(_leaves(SPEC)), value=NUMBERS | OTHERS)
+@example(path=("search", "factor"), value=2**31)
+@example(path=("template", "factor"), value=1000)
 def test_a_mutated_tracker_section_works_or_is_an_artifact_error(frames, path, value):
     section = spec = copy.deepcopy(SPEC)
     for key in path[:-1]:
