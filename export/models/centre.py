@@ -59,8 +59,10 @@ class CentreFamily(ABC):
         """Return the search graph of a loaded network."""
 
     def build(self, variant: str) -> CentreNet[Any]:
-        """Return the published network, evaluation mode."""
-        return self.network(variant).eval()
+        """Return the published network, evaluation mode; its memory is untouched until `load_state` fills it."""
+        with torch.device("meta"):
+            net = self.network(variant)
+        return net.to_empty(device="cpu").eval()
 
     def entries(self, variant: str) -> dict[str, tuple[int, ...]]:
         """Return name -> shape of the published checkpoint."""
@@ -79,13 +81,14 @@ class CentreFamily(ABC):
         return {**mae, **counters}
 
     def load_state(self, net: nn.Module, variant: str, state: Mapping[str, Tensor]) -> None:
-        """Load a published checkpoint strictly.
+        """Load a published checkpoint strictly; the network then uses the tensors of `state`, as far as they fit.
 
         Raises:
             CheckpointError: see `check_entries`.
         """
         check_entries(self, variant, state)
-        net.load_state_dict(dict(state), strict=True)
+        own = net.state_dict()
+        net.load_state_dict({name: value.to(own[name]) for name, value in state.items()}, strict=True, assign=True)
 
     def deploy_graphs(self, variant: str, net: nn.Module) -> list[DeployGraph]:
         """Return the graphs `template` (once per target) and `search` (one tracked frame)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import warnings
@@ -19,6 +20,7 @@ __all__ = ["OPSET", "OnnxTarget", "write_onnx"]
 
 OPSET = 20
 _INSTALL = "pip install 'edgetrack[export]'"
+_SMALL_BYTES = 1024
 # Operators of data-dependent control flow or shapes: engines run them slowly or not at all.
 _UNWANTED = {"Shape", "If", "Loop", "Scan", "NonZero", "Size", "SequenceConstruct"}
 
@@ -87,10 +89,32 @@ def write_onnx(graph: DeployGraph, path: Path, metadata: Mapping[str, str]) -> N
     if program is None:
         raise ArtifactError(f"graph {graph.role}: the ONNX exporter of torch {torch.__version__} gave nothing")
     model = program.model_proto
+    # A large network is in memory several times over here: what is not needed any more goes before the file is made.
+    del program
+    gc.collect()
     _clean(model, metadata)
     _check(model, graph)
-    onnx.checker.check_model(model, full_check=True)
+    onnx.checker.check_model(_without_weights(model), full_check=True)
     onnx.save_model(model, str(path))
+
+
+def _without_weights(model: Any) -> Any:  # noqa: ANN401 (onnx.ModelProto)
+    """Return a copy that takes its large constants as inputs: the checker makes copies of all that it is given."""
+    import onnx
+
+    light = onnx.ModelProto(
+        ir_version=model.ir_version, opset_import=model.opset_import, metadata_props=model.metadata_props
+    )
+    light.graph.name = model.graph.name
+    light.graph.node.extend(model.graph.node)
+    light.graph.input.extend(model.graph.input)
+    light.graph.output.extend(model.graph.output)
+    for item in model.graph.initializer:
+        if item.ByteSize() <= _SMALL_BYTES:  # shapes and axes, which checking shapes needs
+            light.graph.initializer.append(item)
+        else:
+            light.graph.input.append(onnx.helper.make_tensor_value_info(item.name, item.data_type, item.dims))
+    return light
 
 
 def _clean(model: Any, metadata: Mapping[str, str]) -> None:  # noqa: ANN401 (an onnx.ModelProto)

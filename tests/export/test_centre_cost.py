@@ -32,7 +32,7 @@ def test_every_variant_is_counted():
 def test_costs_and_parameters(name):
     variant, family, shape = VARIANTS[name], family_of(name), shape_of(name)
     with torch.device("meta"):  # shapes are all that is needed
-        net = family.build(name)
+        net = family.network(name)
         _, search = family.deploy_graphs(name, net)
         sides = (shape.template_size, shape.search_size)
         published = count_gmacs(net, *(torch.zeros(1, 3, side, side) for side in sides))

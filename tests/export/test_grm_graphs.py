@@ -183,7 +183,7 @@ def test_the_variants_name_reaches_the_graph():
 
     family = family_of("grm-256-t40")
     with torch.device("meta"):
-        _, search = family.deploy_graphs("grm-256-t40", family.build("grm-256-t40"))
+        _, search = family.deploy_graphs("grm-256-t40", family.network("grm-256-t40"))
     assert search.module.cut == pytest.approx(0.405465, abs=1e-6)
     assert {block.cut for block in search.module.blocks} == {search.module.cut}
     assert CASES[GRM] == "grm-256"
