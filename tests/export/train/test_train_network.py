@@ -41,14 +41,19 @@ def test_all_exits_equal_the_published_ones(distill):
     torch.testing.assert_close(some, out[[1, 4]], rtol=0, atol=TOLERANCE)
 
 
-@torch.no_grad()
-def test_masked_tokens_are_left_out_or_masked_with_the_same_result():
-    net = loaded_network("fartrack_pico")
-    templates, search = network_inputs("fartrack_pico")
+def masked_case():
+    """Return a network, its inputs, the same twice in a batch, the recorded mask, and one that keeps a token less."""
+    templates, search = inputs = network_inputs("fartrack_pico")
     batch = torch.cat(templates)[None].expand(2, -1, -1, -1, -1), search.expand(2, -1, -1, -1)
     keep = torch.from_numpy(golden("fartrack_pico")["net_keep_mask"])
     fewer = keep.clone()
     fewer[3] = False
+    return loaded_network("fartrack_pico"), inputs, batch, keep, fewer
+
+
+@torch.no_grad()
+def test_masked_tokens_are_left_out_or_masked_with_the_same_result():
+    net, (templates, search), batch, keep, fewer = masked_case()
     model = TrainNet(net).eval()
     alike = model(*batch, torch.stack((keep, keep)))[0]
     mixed = model(*batch, torch.stack((keep, fewer)))[0]
@@ -60,12 +65,7 @@ def test_masked_tokens_are_left_out_or_masked_with_the_same_result():
 
 @torch.no_grad()
 def test_bfloat16_on_a_cpu_is_near_with_and_without_a_mask():
-    net = loaded_network("fartrack_pico")
-    templates, search = network_inputs("fartrack_pico")
-    batch = torch.cat(templates)[None].expand(2, -1, -1, -1, -1), search.expand(2, -1, -1, -1)
-    keep = torch.from_numpy(golden("fartrack_pico")["net_keep_mask"])
-    fewer = keep.clone()
-    fewer[3] = False
+    net, _, batch, keep, fewer = masked_case()
     model = TrainNet(net).eval()
     for mask in (None, torch.stack((keep, fewer))):
         exact = model(*batch, mask)
