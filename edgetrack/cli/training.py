@@ -18,22 +18,7 @@ if TYPE_CHECKING:
     from edgetrack.data import ImageSource
     from edgetrack.export.train.trainer import RunEnd, Trainer
 
-__all__ = [
-    "ConfigArgument",
-    "DataOption",
-    "DryRunOption",
-    "MinutesOption",
-    "OutputOption",
-    "PreviewOption",
-    "Request",
-    "ResumeOption",
-    "SetOption",
-    "TeacherOption",
-    "TrainDeviceOption",
-    "WeightsOption",
-    "run_stage",
-    "stage_command",
-]
+__all__ = ["stage_command"]
 
 ConfigArgument = Annotated[
     str, typer.Argument(help="A recipe that comes with edgetrack, or a TOML file.", show_default=False)
@@ -55,7 +40,8 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Change the recipe: section.key=value, as in optimiser.lr=1e-4.")
 ]
 TeacherOption = Annotated[
-    Path | None, typer.Option("--teacher", help="Checkpoint of the model that the recipe's distill.teacher names.")
+    Path | None,
+    typer.Option("--teacher", help="Checkpoint of the model that the recipe's distill.teacher names (distill)."),
 ]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Check everything and load the data, train and write nothing.")
@@ -84,12 +70,12 @@ class Request:
     assignments: list[str] | None
     dry_run: bool
     as_json: bool
-    preview: Path | None = None
-    teacher: Path | None = None
+    preview: Path | None
+    teacher: Path | None
 
 
 def stage_command(kind: str, summary: str) -> Callable[..., None]:
-    """Return the command that trains a stage; `summary` is the first paragraph of its help."""
+    """Return the command that trains a stage; `summary` starts its help."""
 
     def run(
         recipe: ConfigArgument,
@@ -97,6 +83,7 @@ def stage_command(kind: str, summary: str) -> Callable[..., None]:
         data: DataOption,
         output: OutputOption,
         weights: WeightsOption = None,
+        teacher: TeacherOption = None,
         resume: ResumeOption = False,
         minutes: MinutesOption = None,
         device: TrainDeviceOption = "auto",
@@ -110,6 +97,7 @@ def stage_command(kind: str, summary: str) -> Callable[..., None]:
             data=data,
             output=output,
             weights=weights,
+            teacher=teacher,
             resume=resume,
             minutes=minutes,
             device=device,
@@ -118,13 +106,13 @@ def stage_command(kind: str, summary: str) -> Callable[..., None]:
             dry_run=dry_run,
             as_json=as_json,
         )
-        run_stage(kind, asked)
+        _run_stage(kind, asked)
 
     run.__doc__ = f"{summary}\n\n{_HELP}"
     return run
 
 
-def run_stage(kind: str, asked: Request) -> None:
+def _run_stage(kind: str, asked: Request) -> None:
     """Train as the recipe says; the steps that all three commands have.
 
     Raises:

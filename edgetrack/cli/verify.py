@@ -46,7 +46,7 @@ def run(
     *,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", help="The checkpoint it was built from; not needed for stand-in weights."),
+        typer.Option("--weights", help="The checkpoint it was built from; not needed for demo or stand-in weights."),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights; default: the artifact's.")

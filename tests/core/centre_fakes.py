@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from fartrack_fakes import START, textured_frame
+from fartrack_fakes import START, replaced, textured_frame
 from numpy.typing import NDArray
 from reference_centre import F32, Maps
 
@@ -34,14 +33,7 @@ GIVEN = {"tokens": (1, 4, 3), "words": (1, 5)}
 
 def centre_spec(**changes: Any) -> dict[str, Any]:
     """Return SPEC with entries replaced: `decode__grid=4` sets ["decode"]["grid"]."""
-    spec = copy.deepcopy(SPEC)
-    for path, value in changes.items():
-        *sections, key = path.split("__")
-        place = spec
-        for section in sections:
-            place = place[section]
-        place[key] = value
-    return spec
+    return replaced(SPEC, changes)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,7 +39,12 @@ SPEC: dict[str, Any] = {
 
 def spec_with(**changes: Any) -> dict[str, Any]:
     """Return SPEC with entries replaced: `templates__prune=0` sets ["templates"]["prune"]."""
-    spec = copy.deepcopy(SPEC)
+    return replaced(SPEC, changes)
+
+
+def replaced(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of `base` with entries replaced, see `spec_with`."""
+    spec = copy.deepcopy(dict(base))
     for path, value in changes.items():
         *sections, key = path.split("__")
         place = spec

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from centre_fakes import GIVEN, centre_snapshot, centre_spec, centre_started, one_peak
 from fartrack_fakes import START, textured_frame
+from thread_case import frame_in_another_thread
 
 from edgetrack import _core
 from edgetrack.errors import ArtifactError, InputError
@@ -161,20 +162,7 @@ def test_timings_are_those_of_the_stages() -> None:
 
 def test_other_threads_run_while_a_frame_is_tracked_and_may_not_use_the_tracker() -> None:
     tracker, networks = centre_started()
-    entered, leave = threading.Event(), threading.Event()
-    plain_look = networks.look
-
-    def slow_look(*args: Any) -> Any:
-        entered.set()
-        leave.wait(10)
-        return plain_look(*args)
-
-    networks.look = slow_look  # type: ignore[method-assign]
-    results: list[Any] = []
-    worker = threading.Thread(target=lambda: results.append(tracker.update(textured_frame(1))))
-    worker.start()
-    assert entered.wait(10)
-    try:
+    with frame_in_another_thread(tracker, networks) as results:
         for call in (
             lambda: tracker.update(textured_frame(1)),
             lambda: tracker.init(textured_frame(0), START),
@@ -188,9 +176,6 @@ def test_other_threads_run_while_a_frame_is_tracked_and_may_not_use_the_tracker(
             with pytest.raises(InputError, match="used from two threads at once"):
                 call()
         assert (tracker.box, tracker.state, tracker.frame_index) == (START, _core.State.TRACKING, 0)
-    finally:
-        leave.set()
-        worker.join()
     assert results[0][0]
     assert tracker.candidates(1)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import numpy as np
 import pytest
 from fartrack_fakes import START, started, textured_frame
+from thread_case import frame_in_another_thread
 
 from edgetrack import _core
 from edgetrack.errors import InputError
@@ -15,20 +15,7 @@ from edgetrack.errors import InputError
 
 def test_other_threads_run_while_a_frame_is_tracked_and_may_not_use_the_tracker() -> None:
     tracker, networks = started()
-    entered, leave = threading.Event(), threading.Event()
-    plain_look = networks.look
-
-    def slow_look(*args: Any) -> tuple[np.ndarray, np.ndarray]:
-        entered.set()
-        leave.wait(10)
-        return plain_look(*args)
-
-    networks.look = slow_look  # type: ignore[method-assign]
-    results: list[Any] = []
-    worker = threading.Thread(target=lambda: results.append(tracker.update(textured_frame(1))))
-    worker.start()
-    assert entered.wait(10)
-    try:
+    with frame_in_another_thread(tracker, networks) as results:
         for call in (
             lambda: tracker.update(textured_frame(1)),
             lambda: tracker.init(textured_frame(0), START),
@@ -39,9 +26,6 @@ def test_other_threads_run_while_a_frame_is_tracked_and_may_not_use_the_tracker(
             with pytest.raises(InputError, match="used from two threads at once"):
                 call()
         assert (tracker.box, tracker.state, tracker.frame_index) == (START, _core.State.TRACKING, 0)
-    finally:
-        leave.set()
-        worker.join()
     assert results[0][0]
     assert tracker.update(textured_frame(2))[0]
 
