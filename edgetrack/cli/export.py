@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
+from edgetrack.cli.target_options import with_target_options
 from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
+from edgetrack.export.targets import target_of
 
 if TYPE_CHECKING:
     from edgetrack.export.parity.clip import Clip
@@ -50,6 +52,7 @@ WeightsOption = Annotated[
 STAND_IN_WARNING = "these are stand-in weights: they prove and time the pipeline, they do not follow a target"
 
 
+@with_target_options
 def run(
     model: Annotated[str, typer.Argument(help="What to export, as `edgetrack models` lists it.")],
     *,
@@ -82,12 +85,15 @@ def run(
     threads: ThreadsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, build nothing.")] = False,
     as_json: JsonOption = False,
+    options: Mapping[str, Any],
 ) -> None:
     """Build an artifact from a checkpoint and prove that it gives the boxes of the published loop.
 
     Exit code 3 and nothing written but a report if it does not.
     """
     variant = _checked_names(model, depth, keep, target, precision)
+    with usage_error("--target"):
+        target_of(target).check_options(options)
     with usage_error("--weights"):
         weights = resolve_weights(model, weights)
     check_torch()
@@ -96,7 +102,14 @@ def run(
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
         plan = plan_export(
-            variant, weights, target=target, precision=precision, output=output, seed=seed, device=device
+            variant,
+            weights,
+            target=target,
+            precision=precision,
+            output=output,
+            seed=seed,
+            device=device,
+            options=options,
         )
     if dry_run:
         _dry_run(plan, force, as_json)
@@ -111,7 +124,6 @@ def _checked_names(model: str, depth: int | None, keep: int | None, target: str,
     """Refuse names that do not exist as wrong usage, before anything heavy is imported; return the variant's name."""
     from edgetrack.export.models import find_variant
     from edgetrack.export.models.fartrack_variants import cut_name
-    from edgetrack.export.targets import target_of
 
     with usage_error("MODEL"):
         find_variant(model)
