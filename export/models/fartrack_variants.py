@@ -9,9 +9,18 @@ from __future__ import annotations
 import re
 
 from edgetrack.errors import InputError
-from edgetrack.export.models.base import Variant
+from edgetrack.export.models.base import Alterations, Variant
 
-__all__ = ["FARTRACK_VARIANTS", "KEPT_TOKENS", "MAX_DEPTH", "MAX_KEPT", "cut_name", "cut_variant", "kept_tokens"]
+__all__ = [
+    "FARTRACK_CUTS",
+    "FARTRACK_VARIANTS",
+    "KEPT_TOKENS",
+    "MAX_DEPTH",
+    "MAX_KEPT",
+    "cut_name",
+    "cut_variant",
+    "kept_tokens",
+]
 
 LICENCE = "code Apache-2.0; weights: none stated, authors say non-commercial"
 DEPTHS = {"tiny": 15, "nano": 10, "pico": 6}  # spec section 1
@@ -72,6 +81,13 @@ def cut_variant(name: str) -> Variant | None:
     tokens = f", {kept} tokens of an old template" if kept is not None else ""
     note = f"cut: the first {layers} of {MAX_DEPTH} layers{tokens}"
     return _variant(name, found.flavour, layers, kept_tokens(name), note)
+
+
+def _cut_values(name: str) -> dict[str, float]:
+    """Return depth and kept tokens of a FARTrack; nothing for any other name."""
+    base, depth, _ = _parts(name)
+    found = next((variant for variant in FARTRACK_VARIANTS if variant.name == base), None)
+    return {} if found is None else {"depth": depth or found.depth, "keep": kept_tokens(name)}
 
 
 def _parts(name: str) -> tuple[str, int | None, int | None]:
@@ -148,3 +164,5 @@ FARTRACK_VARIANTS = (
     _published("pico", "distill", "stage 2, the first 6 layers"),
     _published("tiny", "frame", "stage 1, frame-level pretraining"),
 )
+
+FARTRACK_CUTS = Alterations(("depth", "keep"), cut_name, cut_variant, _cut_values)
