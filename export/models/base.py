@@ -37,7 +37,8 @@ class Variant:
     """One published network of a family, and what it costs.
 
     `parameters` counts those used at inference; `gmacs` is one steady-state frame of the deployment graphs in 10^9
-    multiply-accumulates, attention products included; `published_gmacs` the same for the published loop.
+    multiply-accumulates, attention products included; `published_gmacs` the same for the published loop. `tokens` is
+    how many a block of the deployment graphs sees, on average, and `channels` their width; 0: not said.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Variant:
     published_gmacs: float
     licence: str
     note: str = ""
+    tokens: int = 0
+    channels: int = 0
 
 
 @dataclass(frozen=True)

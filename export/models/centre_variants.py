@@ -238,6 +238,8 @@ def _variant(name: str, family: str, flavour: str, note: str) -> Variant:
         published_gmacs=round(_published_macs(shape) / 1e9, 3),
         licence=f"code MIT; {MAE}",
         note=note,
+        tokens=round(sum(seen for seen, _ in _token_counts(shape)) / shape.depth),
+        channels=shape.channels,
     )
 
 

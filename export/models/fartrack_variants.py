@@ -114,6 +114,8 @@ def _variant(name: str, flavour: str, depth: int, kept: int, note: str) -> Varia
         published_gmacs=round(_published_macs(depth) / 1e9, 3),
         licence=LICENCE,
         note=note,
+        tokens=_tokens(kept),
+        channels=_CHANNELS,
     )
 
 
@@ -133,9 +135,14 @@ def _layer_macs(tokens: int) -> int:
     return tokens * (4 * _CHANNELS**2 + 2 * _CHANNELS * _HIDDEN) + 2 * tokens**2 * _CHANNELS
 
 
+def _tokens(kept: int) -> int:
+    """Return the tokens of a steady-state frame: old templates, the newest one, search crop, coordinates."""
+    return (_SLOTS - 1) * kept + MAX_KEPT + _SEARCH + _COMMANDS
+
+
 def _graph_macs(depth: int, kept: int, *, signal: bool) -> int:
     """Return multiply-accumulates of a tracked frame in the deployment graphs (spec section 6.2)."""
-    tokens = (_SLOTS - 1) * kept + MAX_KEPT + _SEARCH + _COMMANDS
+    tokens = _tokens(kept)
     rows = _COMMANDS + signal
     last = rows * _HEADS * _CHANNELS * (_CHANNELS + tokens) + _COMMANDS * _HEADS * _CHANNELS * (tokens + _CHANNELS)
     last += 2 * _COMMANDS * _CHANNELS * _HIDDEN
