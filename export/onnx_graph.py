@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetrack.errors import ArtifactError
+from edgetrack.export.onnx_file import save_model
 
 if TYPE_CHECKING:
     from edgetrack.export.models.base import DeployGraph
@@ -59,7 +60,7 @@ def write_onnx(graph: DeployGraph, path: Path, metadata: Mapping[str, str]) -> N
     _clean(model, metadata)
     _check(model, graph)
     onnx.checker.check_model(_without_weights(model), full_check=True)
-    onnx.save_model(model, str(path))
+    save_model(model, path)
 
 
 def _without_weights(model: Any) -> Any:  # noqa: ANN401 (onnx.ModelProto)

@@ -66,6 +66,12 @@ def run(
         int | None,
         typer.Option("--keep", help="FARTrack, sparse: tokens kept of an old template, 2 to 49; published: 37."),
     ] = None,
+    division_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--division-threshold", help="GRM: search tokens below it see the template, as 0.4 (LaSOT); default: 0."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -91,7 +97,8 @@ def run(
 
     Exit code 3 and nothing written but a report if it does not.
     """
-    variant = _checked_names(model, depth, keep, target, precision)
+    altered = {"depth": depth, "keep": keep, "division-threshold": division_threshold}
+    variant = _checked_names(model, altered, target, precision)
     with usage_error("--target"):
         target_of(target).check_options(options)
     with usage_error("--weights"):
@@ -120,15 +127,14 @@ def run(
     _print_result(result, plan, as_json)
 
 
-def _checked_names(model: str, depth: int | None, keep: int | None, target: str, precision: str) -> str:
+def _checked_names(model: str, altered: Mapping[str, float | None], target: str, precision: str) -> str:
     """Refuse names that do not exist as wrong usage, before anything heavy is imported; return the variant's name."""
-    from edgetrack.export.models import find_variant
-    from edgetrack.export.models.fartrack_variants import cut_name
+    from edgetrack.export.models import altered_name, find_variant
 
     with usage_error("MODEL"):
         find_variant(model)
-    with usage_error("--depth, --keep"):
-        variant = cut_name(model, depth, keep)
+    with usage_error(", ".join(f"--{option}" for option, value in altered.items() if value is not None)):
+        variant = altered_name(model, altered)
     with usage_error("--target"):
         info = target_of(target)
     with usage_error("--precision"):
