@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetrack.errors import InputError
-from edgetrack.export.onnx_graph import write_onnx
+from edgetrack.export.onnx_graph import check_types, write_onnx
+from edgetrack.export.precision.half import to_half
 
 if TYPE_CHECKING:
     from edgetrack.export.models.base import DeployGraph
@@ -58,8 +59,19 @@ def write_typed(
         ArtifactError: the graph came out with operators or a signature that deployment forbids.
         InputError: there is no such precision.
     """
-    if precision != "fp32":
-        raise InputError(f"no typed graph of precision {precision!r} can be made; known: fp32")
+    if precision not in {"fp32", "fp16"}:
+        raise InputError(f"no typed graph of precision {precision!r} can be made; known: fp32, fp16")
     path = folder / f"{graph.role}.onnx"
     write_onnx(graph, path, metadata)
-    return TypedGraph(graph, path, precision, asked or precision, metadata)
+    islands = _halve(path, graph) if precision == "fp16" else ()
+    return TypedGraph(graph, path, precision, asked or precision, metadata, islands)
+
+
+def _halve(path: Path, graph: DeployGraph) -> tuple[str, ...]:
+    """Turn a float32 file into one of float16 and return its islands."""
+    import onnx
+
+    model, islands = to_half(onnx.load(str(path)), graph.features)
+    check_types(model)
+    onnx.save_model(model, str(path))
+    return islands

@@ -46,7 +46,7 @@ register(
         aliases=("ort", "onnxruntime"),
         engine="onnxruntime",
         suffix=".onnx",
-        precisions=("fp32",),
+        precisions=("fp32", "fp16"),
         devices=("cpu", "cuda"),
         extras=("export",),
         note="ONNX opset 20 for ONNX Runtime, on any CPU or NVIDIA GPU",
