@@ -52,7 +52,12 @@ def target_sections(
         islands: layers left in float32, as "role/name".
     """
     return {
-        "precision": {"asked": precision, "actual": precision, "fp32_islands": list(islands)},
+        "precision": {
+            "asked": precision,
+            "actual": precision,
+            "computed": target.computed_in(precision, device),
+            "fp32_islands": list(islands),
+        },
         "target": {
             "name": target.name,
             "engine": target.engine,

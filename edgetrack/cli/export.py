@@ -138,7 +138,7 @@ def run(
     if dry_run:
         _dry_run(plan, force, as_json)
         return
-    steps = None if chosen.count is None else chosen.count + FIXED_STEPS
+    steps = None if chosen.count is None or calibration is not None else chosen.count + FIXED_STEPS
     with console.progress(steps, f"export {variant}") as bar:
         result = run_plan(plan, clip=chosen, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=bar)
     _print_result(result, plan, as_json)

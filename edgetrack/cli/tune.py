@@ -8,6 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetrack.cli import console
+from edgetrack.cli.calibration_options import (
+    CalibFramesOption,
+    CalibOption,
+    CalibSeedOption,
+    MaxAucDropOption,
+    MaxBoxErrorOption,
+    calibration_from_options,
+)
 from edgetrack.cli.evaluate import DataOption, JobsOption, OnlyOption
 from edgetrack.cli.export import STAND_IN_WARNING, check_torch, usage_error
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption
@@ -31,9 +39,14 @@ def run(
         str | None,
         typer.Option("--keeps", help="Numbers of tokens kept of an old template, as in 37,24,12; default: 37."),
     ] = None,
-    precisions: Annotated[str, typer.Option("--precisions", help="Of the target, as in fp32,fp16.")] = "fp32",
+    precisions: Annotated[str, typer.Option("--precisions", help="Of the target, as in fp32,fp16,int8.")] = "fp32",
     target: Annotated[str, typer.Option("--target", help="As `edgetrack targets` lists them.")] = "onnx",
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
+    calib: CalibOption = None,
+    calib_frames: CalibFramesOption = None,
+    calib_seed: CalibSeedOption = None,
+    max_auc_drop: MaxAucDropOption = None,
+    max_box_error: MaxBoxErrorOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder; default: tune-<model>. A table that is there goes on."),
@@ -51,6 +64,14 @@ def run(
     """
     chosen = _choice(depths, keeps, precisions)
     check_torch()
+    calibration = calibration_from_options(
+        next((word for word in chosen.precisions if word in {"int8", "mixed"}), "fp32"),
+        calib,
+        frames=calib_frames,
+        seed=calib_seed,
+        max_auc_drop=max_auc_drop,
+        max_box_error=max_box_error,
+    )
     from edgetrack.benchmarks.accuracy.sequences import read_sequences
     from edgetrack.benchmarks.accuracy.tune import COLUMNS, TuneOptions, plan_cells, table_rows, tune
     from edgetrack.export.models import find_variant
@@ -61,7 +82,7 @@ def run(
     sequences = read_sequences(data, only)
     folder = output if output is not None else Path(f"tune-{model}")
     with usage_error("--depths, --keeps, --precisions, --target"):
-        plans = plan_cells(model, checkpoint, chosen, target=target, seed=seed, folder=folder)
+        plans = plan_cells(model, checkpoint, chosen, target=target, seed=seed, folder=folder, calibration=calibration)
     options = TuneOptions(folder, target, jobs, threads, updates, plots)
     frames = len(plans) * sum(len(sequence.boxes) for sequence in sequences)
     with console.progress(frames, f"tune {model}") as bar:

@@ -136,11 +136,9 @@ def _write_plain(graph: DeployGraph, path: Path) -> tuple[tuple[Layer, ...], fro
 
 def _manifest(plan: CalibrationPlan, samples: Samples, held_out: Sequence[Section]) -> dict[str, Any]:
     return {
-        "source": plan.spec,
+        **plan.as_dict(),
         "method": "closed loop, min-max",
         "count": samples.frames,
-        "asked": plan.frames,
-        "seed": plan.seed,
         "sha256": samples.sha256,
         "clips": list(samples.clips),
         "restarts": samples.restarts,

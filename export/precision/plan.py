@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from edgetrack.errors import InputError
 
@@ -43,6 +44,16 @@ class CalibrationPlan:
         for name, value in (("--max-auc-drop", self.max_auc_drop), ("--max-box-error", self.max_box_error)):
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise InputError(f"{name} is {value}; give a number from 0 on")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the manifest's `calibration` says of this."""
+        return {
+            "source": self.spec,
+            "asked": self.frames,
+            "seed": self.seed,
+            "max_auc_drop": self.max_auc_drop,
+            "max_box_error_px": self.max_box_error,
+        }
 
     def words(self) -> list[str]:
         """Return the options of the command line that say this."""

@@ -49,7 +49,8 @@ register(
         precisions=("fp32", "fp16", "int8", "mixed"),
         devices=("cpu", "cuda"),
         extras=("export",),
-        note="ONNX opset 20 for ONNX Runtime, on any CPU or NVIDIA GPU",
+        computes={"fp16": {"cpu": "fp32"}, "mixed": {"cpu": "int8"}},
+        note="ONNX opset 20, on any CPU or NVIDIA GPU; fp16 halves the weights, a CPU computes in fp32",
     ),
     "edgetrack.export.targets.onnx:OnnxTarget",
 )
@@ -63,6 +64,7 @@ register(
         devices=("cpu", "GPU", "NPU", "AUTO"),
         extras=("export", "openvino"),
         typed={"fp16": "fp32"},
+        computes={"fp16": {"cpu": "fp32"}},
         note="OpenVINO IR, on Intel CPU, GPU and NPU; fp16 halves the weights, a CPU still computes in fp32",
     ),
     "edgetrack.export.targets.openvino:OpenVinoTarget",
