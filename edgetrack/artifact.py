@@ -98,11 +98,12 @@ class ExtraEntry:
 
 @dataclass(frozen=True, slots=True)
 class PrecisionInfo:
-    """The precision that was asked for, the one the files have, and the layers kept in fp32."""
+    """The precision that was asked for, the one the files have, what they are computed in, and what is kept in fp32."""
 
     asked: str
     actual: str
     fp32_islands: tuple[str, ...]
+    computed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +342,9 @@ def _layer_name(value: object) -> str | None:
 
 def _precision(fields: Fields) -> PrecisionInfo:
     islands = fields.items("fp32_islands", _layer_name, "names of layers")
-    return PrecisionInfo(fields.text("asked", pattern=_NAME), fields.text("actual", choices=_PRECISIONS), islands)
+    actual = fields.text("actual", choices=_PRECISIONS)
+    computed = fields.text("computed", choices=_PRECISIONS) if "computed" in fields.value else actual
+    return PrecisionInfo(fields.text("asked", pattern=_NAME), actual, islands, computed)
 
 
 def _target(fields: Fields) -> TargetEntry:

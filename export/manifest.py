@@ -42,7 +42,7 @@ def model_sections(source: Source) -> dict[str, Any]:
 def target_sections(
     target: TargetInfo, precision: str, writer: TargetWriter, device: str, islands: Sequence[str]
 ) -> dict[str, Any]:
-    """Return `precision`, `calibration` and `target`.
+    """Return `precision` and `target`.
 
     Args:
         target: what it was built for.
@@ -52,8 +52,12 @@ def target_sections(
         islands: layers left in float32, as "role/name".
     """
     return {
-        "precision": {"asked": precision, "actual": precision, "fp32_islands": list(islands)},
-        "calibration": None,
+        "precision": {
+            "asked": precision,
+            "actual": precision,
+            "computed": target.computed_in(precision, device),
+            "fp32_islands": list(islands),
+        },
         "target": {
             "name": target.name,
             "engine": target.engine,

@@ -30,6 +30,7 @@ from edgetrack.cli.console import Progress
 from edgetrack.errors import ArtifactError, ParityError
 from edgetrack.export.models import altered_name, find_variant, variant_values
 from edgetrack.export.pipeline import ExportPlan, plan_export, run_plan
+from edgetrack.export.precision import CALIBRATED, CalibrationPlan
 from edgetrack.export.source import STAND_IN
 
 __all__ = ["COLUMNS", "Choice", "TuneOptions", "mark_best", "plan_cells", "table_rows", "tune"]
@@ -95,8 +96,19 @@ class TuneOptions:
     plots: bool = True
 
 
-def plan_cells(model: str, weights: str, choice: Choice, *, target: str, seed: int, folder: Path) -> list[ExportPlan]:
+def plan_cells(
+    model: str,
+    weights: str,
+    choice: Choice,
+    *,
+    target: str,
+    seed: int,
+    folder: Path,
+    calibration: CalibrationPlan | None = None,
+) -> list[ExportPlan]:
     """Return one export for each cell, in the order of depths, kept tokens, thresholds, precisions, none twice.
+
+    `calibration` is for the precisions that need one.
 
     Raises:
         InputError: a name, depth, number of tokens or threshold is impossible for the model, or the checkpoint cannot
@@ -108,7 +120,15 @@ def plan_cells(model: str, weights: str, choice: Choice, *, target: str, seed: i
         variant = altered_name(model, altered)
         for precision in choice.precisions:
             output = folder / "artifacts" / f"{variant}-{target}-{precision}"
-            plan = plan_export(variant, weights, target=target, precision=precision, output=output, seed=seed)
+            plan = plan_export(
+                variant,
+                weights,
+                target=target,
+                precision=precision,
+                output=output,
+                seed=seed,
+                calibration=calibration if precision in CALIBRATED else None,
+            )
             plans[output.name] = plan
     return list(plans.values())
 
@@ -237,6 +257,8 @@ def _is_built(plan: ExportPlan) -> bool:
     except ArtifactError:
         return False
     if (artifact.model.variant, artifact.precision.actual) != (plan.variant, plan.precision):
+        return False
+    if plan.calibration is not None and plan.calibration.as_dict().items() - (artifact.calibration or {}).items():
         return False
     if (artifact.verification or {}).get("verdict") != "passed" or artifact.build.edgetrack != edgetrack.__version__:
         return False

@@ -50,7 +50,11 @@ def _facts(found: Artifact) -> Iterator[tuple[str, str]]:
     if target.driver or target.soc:
         yield "hardware", ", ".join(filter(None, (target.soc, target.driver)))
     islands = f", fp32 kept in {len(precision.fp32_islands)} layers" if precision.fp32_islands else ""
-    yield "precision", f"{precision.actual} (asked: {precision.asked}){islands}"
+    widened = f", computed in {precision.computed} on {target.device}" if precision.computed != precision.actual else ""
+    yield "precision", f"{precision.actual} (asked: {precision.asked}){widened}{islands}"
+    if found.calibration is not None:
+        made = found.calibration
+        yield "calibrated", f"{made.get('count')} frames of {made.get('source')}, seed {made.get('seed')}"
     template, search = tracker["template"], tracker["search"]
     yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
     yield "search", f"{search['size']} px square, {search['factor']:g} times the target"

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from edgetrack.cli import console
+from edgetrack.cli.calibration_options import (
+    CalibFramesOption,
+    CalibOption,
+    CalibSeedOption,
+    MaxAucDropOption,
+    MaxBoxErrorOption,
+    calibration_from_options,
+)
 from edgetrack.cli.evaluate import DataOption, JobsOption, OnlyOption
 from edgetrack.cli.export import STAND_IN_WARNING, check_torch, usage_error
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption
@@ -37,9 +45,14 @@ def run(
     division_thresholds: Annotated[
         str | None, typer.Option("--division-thresholds", help="Of a GRM, as in 0,0.4,0.6; default: the model's.")
     ] = None,
-    precisions: Annotated[str, typer.Option("--precisions", help="Of the target, as in fp32,fp16.")] = "fp32",
+    precisions: Annotated[str, typer.Option("--precisions", help="Of the target, as in fp32,fp16,int8.")] = "fp32",
     target: Annotated[str, typer.Option("--target", help="As `edgetrack targets` lists them.")] = "onnx",
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
+    calib: CalibOption = None,
+    calib_frames: CalibFramesOption = None,
+    calib_seed: CalibSeedOption = None,
+    max_auc_drop: MaxAucDropOption = None,
+    max_box_error: MaxBoxErrorOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder; default: tune-<model>. A table that is there goes on."),
@@ -57,6 +70,14 @@ def run(
     """
     chosen = _choice(depths, keeps, division_thresholds, precisions)
     check_torch()
+    calibration = calibration_from_options(
+        next((word for word in chosen.precisions if word in {"int8", "mixed"}), "fp32"),
+        calib,
+        frames=calib_frames,
+        seed=calib_seed,
+        max_auc_drop=max_auc_drop,
+        max_box_error=max_box_error,
+    )
     from edgetrack.benchmarks.accuracy.sequences import read_sequences
     from edgetrack.benchmarks.accuracy.tune import COLUMNS, TuneOptions, plan_cells, table_rows, tune
     from edgetrack.export.models import find_variant
@@ -67,7 +88,7 @@ def run(
     sequences = read_sequences(data, only)
     folder = output if output is not None else Path(f"tune-{model}")
     with usage_error("--depths, --keeps, --division-thresholds, --precisions, --target"):
-        plans = plan_cells(model, checkpoint, chosen, target=target, seed=seed, folder=folder)
+        plans = plan_cells(model, checkpoint, chosen, target=target, seed=seed, folder=folder, calibration=calibration)
     options = TuneOptions(folder, target, jobs, threads, updates, plots)
     frames = len(plans) * sum(len(sequence.boxes) for sequence in sequences)
     with console.progress(frames, f"tune {model}") as bar:

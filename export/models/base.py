@@ -21,6 +21,7 @@ Box = tuple[float, float, float, float]
 
 __all__ = [
     "Alterations",
+    "BinTracker",
     "Box",
     "DeployGraph",
     "ForcedTracker",
@@ -75,7 +76,8 @@ class DeployGraph:
 
     inputs: example tensors by name, in the order of the module's arguments. outputs: names in the order of its results.
     dims: input name -> axis -> symbol, for the dimensions that take several values. values: symbol -> all its values.
-    layouts: input or output name -> letters or words that name its axes.
+    layouts: input or output name -> letters or words that name its axes. features: outputs that only feed another
+    graph: no decision is read from them, so that at reduced precision their last layer need not stay in float32.
     """
 
     role: str
@@ -85,6 +87,7 @@ class DeployGraph:
     dims: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     layouts: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,12 @@ class Thresholds:
     outputs without an entry are reported but not judged. box_px: largest difference in pixels of any of x, y, w, h in
     the closed loop; infinite: reported, not judged. corner_px: the same of any decoded corner in the forced pass, in
     pixels of the network's input; None: box_px. min_iou, mean_iou: over the closed loop. swapped: most template tokens
-    of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: corners whose reference
-    decided by a smaller lead are not judged there, for rounding may turn such a decision. forced_iou: smallest overlap
+    of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: a decision of the
+    reference by a smaller lead may rightly turn there. near_px: where a corner lies among neighbouring bins, turned
+    decisions move it by little: how far at most is known from the reference alone (its reach), and as long as that is
+    at most near_px the corner is judged, by corner_px + reach; a corner with a larger reach is counted and not judged.
+    followed_iou: smallest mean overlap in the closed loop over the frames in which the reference follows the target, by
+    the clip's truth; elsewhere two loops drift apart on nothing; 0: reported, not judged. forced_iou: smallest overlap
     of the two boxes of a frame in the forced pass, where all corners are judged; 0: reported, not judged. tensor_scale:
     output name -> largest absolute value of the vectors on which tensor_max_abs was stated. Rounding errors grow with
     the values, so with weights that give larger ones the limit is larger in proportion; outputs without an entry keep
@@ -111,6 +118,8 @@ class Thresholds:
     margin: float = 0.0
     corner_px: float | None = None
     forced_iou: float = 0.0
+    near_px: float = 0.0
+    followed_iou: float = 0.0
     tensor_scale: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -170,6 +179,17 @@ class ForcedTracker(Protocol):
 
     def kept(self) -> NDArray[np.bool_] | None:
         """Return which template tokens the last update kept; None where none are dropped."""
+
+
+@runtime_checkable
+class BinTracker(Protocol):
+    """A `ForcedTracker` that decides each corner among bins, so that a turned decision moves it by a known distance."""
+
+    def reach_px(self, margin: float) -> NDArray[np.floating[Any]]:
+        """Return how far each corner (4,) of the last update could move, in pixels as in `corners_px`.
+
+        That is the largest distance to a corner that any bin within `margin` of the best one would have given.
+        """
 
 
 class ModelFamily(Protocol):

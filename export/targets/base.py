@@ -66,6 +66,7 @@ class TargetInfo:
         typed: precision that can be asked for -> precision of the typed graph that it is built from, where the two
             differ because the target itself makes the rest.
         options: what can be said to this target alone.
+        computes: precision -> kind of device -> what the engine computes in there, where it is not that precision.
     """
 
     name: str
@@ -78,6 +79,12 @@ class TargetInfo:
     note: str
     typed: Mapping[str, str] = field(default_factory=dict)
     options: tuple[TargetOption, ...] = ()
+    computes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def computed_in(self, precision: str, device: str) -> str:
+        """Return what an artifact of `precision` is computed in on `device`, a device string."""
+        kind = device.replace(".", ":").split(":")[0].lower()
+        return self.computes.get(precision, {}).get(kind, precision)
 
     @property
     def install(self) -> str:
