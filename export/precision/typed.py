@@ -12,7 +12,7 @@ from edgetrack.export.onnx_graph import check_types, write_onnx
 from edgetrack.export.precision.half import to_half
 
 if TYPE_CHECKING:
-    from edgetrack.export.models.base import DeployGraph
+    from edgetrack.export.models.base import DeployGraph, GraphSignature
 
 __all__ = ["TypedGraph", "write_typed"]
 
@@ -30,7 +30,7 @@ class TypedGraph:
         islands: names of the layers that were left in float32.
     """
 
-    graph: DeployGraph
+    graph: GraphSignature
     path: Path
     precision: str
     asked: str
