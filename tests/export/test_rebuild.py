@@ -165,7 +165,7 @@ def test_a_result_of_its_own(tmp_path, clip):
 
 def test_nothing_to_build_from(tmp_path, clip):
     path = export(tmp_path / "toy", clip, **{"no-source": True})
-    with pytest.raises(ArtifactError, match="carries no source of the graph template, search.*--no-source"):
+    with pytest.raises(ArtifactError, match=r"carries no source of the graph template, search.*--no-source"):
         rebuild(path)
 
 
@@ -207,7 +207,7 @@ def test_weights_run_the_gate(tmp_path, clip, monkeypatch):
 def test_options_in_a_manifest_are_not_trusted(tmp_path, clip, said):
     path = export(tmp_path / "toy", clip)
     edit(path, lambda m: m["target"].update(options=said))
-    with pytest.raises((ArtifactError, InputError), match="options|--shade|--size"):
+    with pytest.raises((ArtifactError, InputError), match=r"options|--shade|--size"):
         rebuild(path)
 
 
