@@ -59,11 +59,16 @@ class Cuda:
             found = driver_version()
             driver = f"driver {found} is loaded" if found else "no NVIDIA driver is loaded"
             why = "it reports none" if int(status) == 0 else self._reason(status)
-            raise EngineUnavailable(
-                f"no CUDA device here ({driver}; {why}); install or update the NVIDIA driver, or use a machine with an "
-                "NVIDIA GPU"
-            )
+            raise EngineUnavailable(f"no CUDA device here ({driver}; {why}); {self._remedy(status)}")
         return [self._device(index) for index in range(count)]
+
+    def _remedy(self, status: Any) -> str:  # noqa: ANN401 (a cudaError_t)
+        """Return what helps where there is no device; a driver may just be older than the package."""
+        known, version = self.runtime.cudaDriverGetVersion()
+        if status == self.runtime.cudaError_t.cudaErrorInsufficientDriver and int(known) == 0 and version:
+            major, minor = version // 1000, version % 1000 // 10
+            return f"the driver knows CUDA {major}.{minor}: update it, or pip install 'cuda-bindings<{major + 1}'"
+        return "install or update the NVIDIA driver, or use a machine with an NVIDIA GPU"
 
     def _device(self, index: int) -> CudaDevice:
         properties = self.call("cudaGetDeviceProperties", index)

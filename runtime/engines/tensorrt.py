@@ -49,6 +49,7 @@ class TensorRtEngine(Engine):
         self._stream = self._cuda.call("cudaStreamCreateWithFlags", self._cuda.runtime.cudaStreamNonBlocking)
         self._log = MessageLog()
         self._runtime: Any = None
+        self._logger: Any = None
         self._version_compatible = False
 
     def _find(self, device: str) -> CudaDevice:
@@ -119,7 +120,8 @@ class TensorRtEngine(Engine):
         return session
 
     def _new_runtime(self) -> Any:  # noqa: ANN401 (a tensorrt.Runtime)
-        runtime = self._trt.package.Runtime(self._trt.logger(self._log))
+        self._logger = self._trt.logger(self._log)  # must live as long as the runtime
+        runtime = self._trt.package.Runtime(self._logger)
         if self._version_compatible:
             # Such a file brings the runtime of the version that built it, as code for the CPU.
             runtime.engine_host_code_allowed = True

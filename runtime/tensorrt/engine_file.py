@@ -77,6 +77,8 @@ class EngineFile:
         Raises:
             ArtifactError: there is none.
         """
+        if not any(-1 in tensor.shape for tensor in self.inputs):
+            return 0  # a file without sizes that vary may have no profile to ask for
         for profile in range(self._engine.num_optimization_profiles):
             if all(self._holds(profile, name, shape) for name, shape in shapes.items()):
                 return profile
@@ -90,20 +92,27 @@ class EngineFile:
         return all(low <= size <= high for low, size, high in zip(least, shape, most, strict=True))
 
     def new_context(self) -> Any:  # noqa: ANN401 (an IExecutionContext, or None)
-        """Return a new execution context, None if TensorRT refuses."""
+        """Return a new execution context without scratch memory, None if TensorRT refuses."""
+        by_user = self._trt.package.ExecutionContextAllocationStrategy.USER_MANAGED
         make_config = getattr(self._engine, "create_runtime_config", None)
         strategies = getattr(self._trt.package, "DynamicShapesKernelSpecializationStrategy", None)
         try:
             if make_config is None or strategies is None:
-                return self._engine.create_execution_context()
+                return self._engine.create_execution_context(by_user)
             # TensorRT-RTX compiles for a shape while slower kernels serve it, unless it is told to do so at once: a
             # CUDA graph must hold the fast ones.
             config = make_config()
             config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+            config.set_execution_context_allocation_strategy(by_user)
             return self._engine.create_execution_context(config)
         except RuntimeError as error:
             self.log.add("ERROR", first_line(error))
             return None
+
+    @property
+    def scratch_bytes(self) -> int:
+        """How much memory a context needs for what it computes in between, with any profile."""
+        return int(self._engine.device_memory_size_v2)
 
 
 def read_engine(trt: TensorRt, runtime: Any, log: MessageLog, path: Path) -> EngineFile:  # noqa: ANN401

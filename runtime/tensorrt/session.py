@@ -38,7 +38,7 @@ class TensorRtSession:
         self.note: str | None = None
         self._cuda, self._stream, self._device = cuda, stream, device
         self._name, self._log = file.name, file.log
-        self._buffers: dict[str, DeviceBuffer] = {}
+        self._buffers: list[DeviceBuffer] = []
         self._context: Any = None
         self._graph: Any = None
         self._copies: list[Callable[[], None]] = []
@@ -67,7 +67,16 @@ class TensorRtSession:
         if not done:
             raise EngineUnavailable(f"{self._name}: TensorRT refuses its shapes ({self._log.reason()})")
         self._cuda.call("cudaStreamSynchronize", self._stream)
+        # Memory of our own: what TensorRT allocates as it runs could not be recorded as a CUDA graph.
+        if file.scratch_bytes > 0:
+            buffer = self._new_buffer(file.scratch_bytes, f"what {self._name} computes in between")
+            context.set_device_memory(buffer.address, buffer.size)
         return context
+
+    def _new_buffer(self, size: int, what: str) -> DeviceBuffer:
+        buffer = DeviceBuffer(self._cuda, size, what)
+        self._buffers.append(buffer)
+        return buffer
 
     def _allocate(self, file: EngineFile, shapes: Mapping[str, tuple[int, ...]]) -> None:
         for tensor in (*file.inputs, *file.outputs):
@@ -77,7 +86,7 @@ class TensorRtSession:
             kind = "input" if is_input else "output"
             what = f"{kind} {tensor.name!r} of {file.name}"
             array = host_array(self._cuda, shape, tensor.dtype, what)
-            buffer = self._buffers[tensor.name] = DeviceBuffer(self._cuda, array.nbytes, what)
+            buffer = self._new_buffer(array.nbytes, what)
             if not self._context.set_tensor_address(tensor.name, buffer.address):
                 raise EngineUnavailable(f"{what}: TensorRT refuses its buffer ({self._log.reason()})")
             (self.inputs if is_input else self.outputs)[tensor.name] = array
@@ -136,7 +145,7 @@ class TensorRtSession:
         """Release everything but arrays that somebody still holds; may be called twice."""
         self._drop_graph()
         self._context = None
-        for buffer in self._buffers.values():
+        for buffer in self._buffers:
             buffer.close()
         self._buffers.clear()
         self._copies.clear()

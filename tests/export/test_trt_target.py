@@ -106,12 +106,14 @@ def check_types(log, typed):
             assert set(counts.get(kind, {"FLOAT": 0})) == {"FLOAT"}
         layers = engine_layers(log, item.role)
         products = [reads for kind, _, reads, _ in layers if kind != "kgen"]
+        pairs = sum(counts.get("QUANTIZE", {}).values())
+        weights = sum(counts.get("DEQUANTIZE", {}).values()) - pairs  # as many products are 8-bit
         halves = sum(reads == {"Half"} for reads in products)
-        assert (halves > 0) == (item.precision in {"fp16", "mixed"} and found["HALF"] > 0)
+        assert (halves > 0) == (item.precision in {"fp16", "mixed"} and found["HALF"] > weights)
         if item.precision == "fp16":
             assert halves >= found["HALF"] // 4, "products that follow each other may be one layer, not most of them"
         eights = sum("Int8" in reads for reads in products)
-        assert eights >= counts.get("QUANTIZE", {"INT8": 0})["INT8"]
+        assert eights >= pairs
         assert (eights > 0) == (item.precision in {"int8", "mixed"})
         if item.precision in {"fp32", "int8"}:
             assert not any("Half" in reads | writes for _, _, reads, writes in layers)

@@ -33,6 +33,7 @@ class FakeCuda:
 
     def __init__(self, gpus=(GPU,), room=1 << 30):
         self.gpus, self.room = gpus, room
+        self.driver_version = 0
         self.calls = []
         self.fail = {}
         self.memory = {}
@@ -80,6 +81,9 @@ class FakeCuda:
 
     def _cudaGetDeviceProperties(self, index):
         return (CudaError.cudaSuccess, self.gpus[index])
+
+    def _cudaDriverGetVersion(self):
+        return (CudaError.cudaSuccess, self.driver_version)
 
     def _cudaSetDevice(self, index):
         return (CudaError.cudaSuccess,)

@@ -14,6 +14,7 @@ import numpy as np
 
 PROFILES = [{"kept": 2}, {"kept": 3}]
 HEADER = 8
+SCRATCH = 24
 
 
 def engine_bytes(profiles=PROFILES, **more):
@@ -37,7 +38,7 @@ class Diagnostics(IntEnum):
 class FakeContext:
     def __init__(self, package, spec, calls):
         self.package, self.spec, self.calls = package, spec, calls
-        self.profile, self.shapes, self.addresses = 0, {}, {}
+        self.profile, self.shapes, self.addresses, self.scratch = 0, {}, {}, 0
         if package.rtx:
             self.is_stream_capturable = lambda stream: package.capturable
 
@@ -60,7 +61,13 @@ class FakeContext:
         self.addresses[name] = address
         return True
 
+    def set_device_memory(self, address, size):
+        kind, buffer = self.package.cuda.memory[address]
+        assert (kind, len(buffer)) == ("device", size)
+        self.scratch = size
+
     def execute_async_v3(self, stream):
+        assert self.scratch == SCRATCH
         self.calls.append(("execute_async_v3", self.profile))
         assert set(self.addresses) == {*self.spec["inputs"], *self.spec["outputs"]}
         if self.package.run_error:
@@ -81,13 +88,22 @@ class FakeContext:
         return np.frombuffer(raw, np.float32).reshape(shape)
 
 
+class FakeConfig:
+    dynamic_shapes_kernel_specialization_strategy = "LAZY"
+    allocation = "STATIC"
+
+    def set_execution_context_allocation_strategy(self, strategy):
+        self.allocation = strategy
+
+
 class FakeEngine:
     def __init__(self, package, spec):
         self.package, self.spec = package, spec
+        self.device_memory_size_v2 = SCRATCH
         self.num_io_tensors = len(spec["inputs"]) + len(spec["outputs"])
-        self.num_optimization_profiles = len(spec["profiles"]) or 1
+        self.num_optimization_profiles = len(spec["profiles"])
         if package.rtx:
-            self.create_runtime_config = lambda: SimpleNamespace(dynamic_shapes_kernel_specialization_strategy="LAZY")
+            self.create_runtime_config = FakeConfig
 
     def get_tensor_name(self, index):
         return [*self.spec["inputs"], *self.spec["outputs"]][index]
@@ -103,10 +119,12 @@ class FakeEngine:
 
     def get_tensor_profile_shape(self, name, profile):
         shape = self.get_tensor_shape(name)
-        kept = (self.spec["profiles"] or [{"kept": 3}])[profile]["kept"]
+        kept = self.spec["profiles"][profile]["kept"]
         return [[kept if size == -1 else size for size in shape]] * 3
 
-    def create_execution_context(self, config=None):
+    def create_execution_context(self, config):
+        allocation = config if isinstance(config, str) else config.allocation
+        assert allocation == "USER_MANAGED"
         self.package.calls.append(("create_execution_context", getattr(config, STRATEGY, None)))
         if self.package.context_error:
             self.package.say("ERROR", self.package.context_error)
@@ -155,6 +173,7 @@ def fake_tensorrt(cuda, *, rtx=False, version="10.3.0"):
 
     package.say = lambda severity, text: package.logger.log(SimpleNamespace(name=severity), text)
     package.ILogger, package.Runtime, package.nptype = ILogger, FakeRuntime, nptype
+    package.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="USER_MANAGED")
     package.TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
     package.EngineValidity, package.EngineInvalidityDiagnostics = Validity, Diagnostics
     if rtx:

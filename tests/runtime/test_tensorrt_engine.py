@@ -136,17 +136,17 @@ def test_close_releases_everything_and_a_later_run_is_refused(package, cuda, fil
     opened.close()
 
 
-@pytest.mark.parametrize("count", range(7))
+@pytest.mark.parametrize("count", range(8))
 def test_an_error_while_opening_leaves_nothing_behind(package, cuda, file, count):
-    """Every allocation in turn fails, host and device; then the first run."""
+    """Every allocation in turn fails, three of the host and four of the GPU; then the first run."""
     opened = engine()
     before = cuda.live()
-    if count == 6:
+    if count == 7:
         package.run_error = "something broke"
     else:
-        name = ("cudaHostAlloc", "cudaMalloc")[count % 2]
+        name = ("cudaMalloc", "cudaHostAlloc")[count % 2]
         cuda.fail[name] = [0] * (count // 2) + [CudaError.cudaErrorMemoryAllocation]
-    with pytest.raises(EngineUnavailable, match="something broke" if count == 6 else "out of"):
+    with pytest.raises(EngineUnavailable, match="something broke" if count == 7 else "out of"):
         opened.open(file, {"kept": 2})
     assert cuda.live() == before
     cuda.fail.clear()
@@ -156,12 +156,15 @@ def test_an_error_while_opening_leaves_nothing_behind(package, cuda, file, count
 
 def test_out_of_gpu_memory_is_one_line_with_figures(cuda, monkeypatch, file):
     install(monkeypatch, cuda, rtx=False)
-    cuda.room = 40
+    cuda.room = 60
     with pytest.raises(EngineUnavailable) as caught:
         engine().open(file, {"kept": 2})
     text = str(caught.value)
     assert "\n" not in text
     assert text.startswith("out of GPU memory for input 'old' of search.engine")
+    cuda.room = 10
+    with pytest.raises(EngineUnavailable, match=r"out of GPU memory for what search\.engine computes in between"):
+        engine().open(file, {"kept": 2})
     assert "are free" in text
 
 
@@ -246,7 +249,17 @@ def test_without_a_gpu_or_driver(cuda, monkeypatch):
     with pytest.raises(EngineUnavailable, match=r"no CUDA device here.*install or update the NVIDIA driver"):
         engine()
     cuda.fail["cudaGetDeviceCount"] = [CudaError.cudaErrorInsufficientDriver]
-    with pytest.raises(EngineUnavailable, match="InsufficientDriver"):
+    with pytest.raises(EngineUnavailable, match=r"InsufficientDriver.*install or update the NVIDIA driver"):
+        engine()
+
+
+def test_a_driver_older_than_the_package_names_the_package_that_fits(cuda, monkeypatch):
+    install(monkeypatch, cuda, rtx=False)
+    cuda.driver_version = 12060
+    cuda.fail["cudaGetDeviceCount"] = [CudaError.cudaErrorInsufficientDriver]
+    with pytest.raises(
+        EngineUnavailable, match=r"the driver knows CUDA 12\.6: update it, or pip install 'cuda-bindings<13'"
+    ):
         engine()
 
 

@@ -114,6 +114,8 @@ class RtxBuilder(EngineBuilder):
 
     def configure(self, config: Any) -> None:  # noqa: ANN401
         """See `EngineBuilder.configure`."""
+        # An engine that allocates memory while it runs cannot be recorded as a CUDA graph.
+        config.set_flag(self.trt.package.BuilderFlag.REQUIRE_USER_ALLOCATION)
         capabilities = self._capabilities()
         if not capabilities:
             return
