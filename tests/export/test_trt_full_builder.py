@@ -111,6 +111,9 @@ def test_timing_cache_is_read_and_added_to(package, tmp_path):
     with pytest.raises(InputError, match="not of this GPU and TensorRT version"):
         writer(**{"timing-cache": path}).write(graph(tmp_path), tmp_path)
     assert path.read_bytes() == b"garbage"
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot be written"):
+        writer(**{"timing-cache": tmp_path / "file" / "cache.bin"}).write(graph(tmp_path), tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
         writer(**{"timing-cache": tmp_path}).write(graph(tmp_path), tmp_path)
 

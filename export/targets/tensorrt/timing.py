@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class TimingCache:
             raise InputError(f"--timing-cache {path}: not of this GPU and TensorRT version; give another file")
 
     def save(self) -> None:
-        """Write the file anew, all of it or nothing."""
+        """Write the file anew, all of it or nothing; InputError if it cannot be written."""
         cache = self._config.get_timing_cache() if self._path is not None else None
         if self._path is None or cache is None:
             return
@@ -42,5 +43,8 @@ class TimingCache:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(cache.serialize())
             partial.replace(self._path)
+        except OSError as error:
+            raise InputError(f"--timing-cache {self._path}: cannot be written ({error.strerror or error})") from error
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
