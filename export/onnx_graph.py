@@ -36,7 +36,6 @@ def write_onnx(graph: DeployGraph, path: Path, metadata: Mapping[str, str]) -> N
     Raises:
         ArtifactError: the graph came out with operators or a signature that deployment forbids.
     """
-    import onnx
     import torch
 
     shapes = {

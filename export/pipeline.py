@@ -8,6 +8,7 @@ import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,7 @@ def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, 
                 graph, Path(scratch), precision, metadata, asked=plan.precision, quantization=quantization
             )
             typed.append(made)
+            writer.say = partial(_stage_of, progress, f"build {graph.role} for {plan.target.name}")
             files[graph.role] = writer.write(made, folder)
         extras = (*writer.finish(typed, folder), *_sensitivity_files(plan, quantization, folder))
     progress.advance()
@@ -323,6 +325,11 @@ def _sensitivity_files(plan: ExportPlan, quantization: Quantization | None, fold
     (folder / "sensitivity.json").write_text(text, encoding="utf-8")
     write_plot(found, plan.calibration.max_auc_drop, folder / "sensitivity.png")
     return ExtraFile("sensitivity.json", "sensitivity"), ExtraFile("sensitivity.png", "plot")
+
+
+def _stage_of(progress: Progress, stage: str, detail: str) -> None:
+    """Say what of a stage is being done."""
+    progress.stage(f"{stage}: {detail}")
 
 
 def _judge(report: ParityReport, output: Path, allow_mismatch: bool) -> ParityReport:

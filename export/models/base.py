@@ -25,6 +25,7 @@ __all__ = [
     "Box",
     "DeployGraph",
     "ForcedTracker",
+    "GraphSignature",
     "ModelFamily",
     "ParityInput",
     "ReferenceTracker",
@@ -68,6 +69,30 @@ class Alterations:
     name: Callable[..., str]
     find: Callable[[str], Variant | None]
     values: Callable[[str], Mapping[str, float]]
+
+
+class GraphSignature(Protocol):
+    """What is known of a deployment graph without its module; see `DeployGraph`."""
+
+    @property
+    def role(self) -> str:
+        """What it does in the tracker."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Example arrays or tensors by input name."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Output names."""
+
+    @property
+    def dims(self) -> Mapping[str, Mapping[int, str]]:
+        """Input name -> axis -> symbol."""
+
+    @property
+    def values(self) -> Mapping[str, tuple[int, ...]]:
+        """Symbol -> all its values."""
 
 
 @dataclass(frozen=True)

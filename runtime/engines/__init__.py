@@ -11,3 +11,4 @@ __all__ = ["ENGINES"]
 ENGINES: Registry[type[Engine]] = Registry("engine", EngineUnavailable)
 ENGINES.register("onnxruntime", "edgetrack.runtime.engines.onnxruntime:OnnxRuntimeEngine", aliases=("ort",))
 ENGINES.register("openvino", "edgetrack.runtime.engines.openvino:OpenVinoEngine", aliases=("ov",))
+ENGINES.register("tensorrt", "edgetrack.runtime.engines.tensorrt:TensorRtEngine", aliases=("trt",))

@@ -14,6 +14,9 @@ import pytest
 
 from edgetrack import cli, demo
 from edgetrack.cli import main
+from edgetrack.errors import EngineUnavailable
+from edgetrack.export.targets import TARGETS
+from edgetrack.runtime.engines import ENGINES
 
 pytest.importorskip("typer")
 
@@ -186,16 +189,40 @@ def test_doctor(run):
 
 
 def test_doctor_says_what_is_missing(run, monkeypatch):
-    for name in ("onnxruntime", "openvino"):
+    missing = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "onnx")
+    for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     code, out, _ = run("doctor", "--json")
     assert code == 0
     report = json.loads(out)
     engines = {item["name"]: item for item in report["engines"]}
-    for name in ("onnxruntime", "openvino"):
+    assert {*ENGINES} < {*engines}
+    for name in ENGINES:
         assert engines[name]["version"] is None
-        assert f"pip install 'edgetrack[{name}]'" in engines[name]["remedy"]
+        assert "pip install 'edgetrack[" in engines[name]["remedy"]
+    targets = {item["name"]: item for item in report["targets"]}
+    assert {*targets} == {f"target {name}" for name in TARGETS}
+    for item in targets.values():
+        assert item["version"] is None
+        assert "pip install 'edgetrack[" in item["remedy"]
     assert report["machine"]["cores"] >= 1
+
+
+def test_doctor_tells_software_without_a_device(run, monkeypatch):
+    """An engine whose package is here and whose device is not has a version, and says what is missing."""
+    monkeypatch.setattr("edgetrack.runtime.engines.tensorrt.open_cuda", no_cuda)
+    report = json.loads(run("doctor", "--json")[1])
+    engine = next(item for item in report["engines"] if item["name"] == "tensorrt")
+    assert engine["version"].startswith("tensorrt")
+    assert engine["devices"] == []
+    assert engine["remedy"] == "no CUDA device here"
+    target = next(item for item in report["targets"] if item["name"] == "target openvino")
+    assert target["version"]
+    assert target["remedy"] is None
+
+
+def no_cuda():
+    raise EngineUnavailable("no CUDA device here")
 
 
 def test_targets_and_models_without_torch():

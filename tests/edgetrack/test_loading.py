@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import edgetrack
 from edgetrack.artifact import MANIFEST_NAME, read_artifact
-from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
+from edgetrack.errors import ArtifactError, EngineUnavailable, InputError, WrongMachine
 from edgetrack.loading import load_artifact, open_engine
+from edgetrack.runtime.engines.onnxruntime import OnnxRuntimeEngine
 
 BOX = (40, 30, 24, 24)
 
@@ -64,6 +65,24 @@ def test_engine_and_device_of_the_manifest(artifact):
 def test_precision_reaches_the_engine(artifact):
     edit(artifact, "precision", "actual", "fp16")
     assert open_engine(read_artifact(artifact)).precision == "fp16"
+
+
+def test_files_for_another_machine_are_not_opened_and_a_rebuild_is_offered(artifact, monkeypatch):
+    def compare(self, key):
+        assert key == {"gpu": "Orin"}
+        raise WrongMachine("built for GPU Orin, here it is Fake GPU")
+
+    opened = []
+    monkeypatch.setattr(OnnxRuntimeEngine, "check_built_for", compare)
+    monkeypatch.setattr(OnnxRuntimeEngine, "open", lambda *arguments: opened.append(arguments))
+    edit(artifact, "target", "key", {"gpu": "Orin"})
+    with pytest.raises(ArtifactError) as caught:
+        edgetrack.load(artifact)
+    assert str(caught.value) == (
+        f"{artifact}: built for GPU Orin, here it is Fake GPU; build it for this machine: edgetrack rebuild {artifact}"
+    )
+    assert caught.value.exit_code == 5
+    assert not opened
 
 
 def test_unknown_engine_and_device(artifact):
