@@ -47,9 +47,9 @@ register(
         engine="onnxruntime",
         suffix=".onnx",
         precisions=("fp32",),
-        devices=("cpu", "cuda"),
+        devices=("cpu", "cuda", "cann"),
         extras=("export",),
-        note="ONNX opset 20 for ONNX Runtime, on any CPU or NVIDIA GPU",
+        note="ONNX opset 20 for ONNX Runtime, on any CPU, NVIDIA GPU or Ascend NPU",
     ),
     "edgetrack.export.targets.onnx:OnnxTarget",
 )
