@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ class Node:
 class Session:
     """Computes y = 2 x from what is bound at the time of the run."""
 
-    made: list = []
+    made: ClassVar[list] = []
 
     def __init__(self, path, options, providers):
         self.providers, self.log = providers, []
