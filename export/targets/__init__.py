@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgetrack.errors import InputError
+from edgetrack.export.targets.ascend_atc import PRECISION_MODES
 from edgetrack.export.targets.base import TargetInfo, TargetOption, TargetWriter
 from edgetrack.registry import Registry
 
@@ -66,4 +67,34 @@ register(
         note="OpenVINO IR, on Intel CPU, GPU and NPU; fp16 halves the weights, a CPU still computes in fp32",
     ),
     "edgetrack.export.targets.openvino:OpenVinoTarget",
+)
+register(
+    TargetInfo(
+        name="ascend",
+        aliases=("om", "cann"),
+        engine="ascend",
+        suffix=".om",
+        precisions=("fp32", "fp16"),
+        devices=("npu",),
+        extras=("export",),
+        note="Huawei Ascend NPUs; CANN's atc makes the files where it is installed; not run on hardware yet",
+        options=(
+            TargetOption(
+                "soc-version",
+                'the chip, "Ascend" and the name that npu-smi info has, as in Ascend310B4',
+                required=True,
+                pattern=r"[A-Za-z0-9_.-]{1,64}",
+            ),
+            TargetOption(
+                "precision-mode",
+                "what ATC may compute in other types than the graph has; for fp16 only",
+                default="must_keep_origin_dtype",
+                choices=PRECISION_MODES,
+            ),
+            TargetOption(
+                "no-source", "leave out the typed graphs, from which it can be rebuilt", kind=bool, default=False
+            ),
+        ),
+    ),
+    "edgetrack.export.targets.ascend:AscendTarget",
 )

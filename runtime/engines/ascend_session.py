@@ -103,7 +103,7 @@ class AscendSession:
             self._keep("acl.destroy_data_buffer", data)
             self._acl.value("acl.mdl.add_dataset_buffer", dataset, data)
             memory = (ctypes.c_uint8 * used).from_address(host)
-            buffers[name] = np.frombuffer(memory, dtype).reshape(shape)
+            buffers[name] = np.frombuffer(memoryview(memory), dtype).reshape(shape)
             buffers[name][...] = 0
             ports.append(_Port(device, host, size, used))
         return dataset, ports
