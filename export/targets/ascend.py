@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetrack.errors import InputError
+from edgetrack.errors import EngineUnavailable, InputError
 from edgetrack.export.targets import ascend_atc
+from edgetrack.export.targets.ascend_atc import TOOLKIT
 from edgetrack.export.targets.base import ExtraFile, TargetWriter, require
 from edgetrack.runtime.static_files import all_sizes, sized_name
 
@@ -45,6 +46,13 @@ class AscendTarget(TargetWriter):
         """See `TargetWriter.check`; ATC itself may be missing."""
         for package in ("onnx", "onnxscript", "onnxruntime"):
             require(package, _INSTALL)
+
+    def check_rebuild(self) -> None:
+        """Raise EngineUnavailable if something is missing that making .om files from typed graphs needs."""
+        for package in ("onnx", "onnxruntime"):
+            require(package, _INSTALL)
+        if self._atc is None:
+            raise EngineUnavailable(f"building .om files needs CANN's atc, which is not on the PATH: {TOOLKIT}")
 
     def version(self) -> str:
         """See `TargetWriter.version`; that of CANN."""
@@ -101,7 +109,7 @@ class AscendTarget(TargetWriter):
         if self._commands:
             (folder / _SCRIPT).write_text(ascend_atc.script(self._commands), encoding="utf-8")
             (folder / _SCRIPT).chmod(0o755)
-            extras.append(ExtraFile(_SCRIPT, "build-script"))
+            extras.append(ExtraFile(_SCRIPT, "script"))
         if not self.options["no-source"]:
             for source in sources:
                 shutil.copyfile(source.path, folder / f"{source.role}.onnx")

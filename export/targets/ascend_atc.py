@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgetrack.errors import ArtifactError
 
-__all__ = ["PRECISION_MODES", "cann_version", "command", "find_atc", "run", "script"]
+__all__ = ["PRECISION_MODES", "TOOLKIT", "cann_version", "command", "find_atc", "run", "script"]
 
 PRECISION_MODES = (
     "must_keep_origin_dtype",
@@ -30,6 +30,9 @@ PRECISION_MODES = (
     "allow_mix_precision_fp16",
 )
 """Those of ATC that need no bfloat16, which no Ascend 310 has."""
+
+TOOLKIT = "install the CANN toolkit (https://www.hiascend.com/software/cann) and source its set_env.sh"
+"""What to do where ATC is missing."""
 
 _ONNX = 5  # --framework
 _TELLING = re.compile(r"^(?:\[ERROR\]\s*)?E[A-Z0-9]\d{4}\b")  # ATC's own error codes, as in E10001
