@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from edgetrack.cli import console
 from edgetrack.cli.options import JsonOption
 
+if TYPE_CHECKING:
+    from edgetrack.export.targets import TargetInfo
+
 __all__ = ["run"]
+
+
+def _as_dict(info: TargetInfo) -> dict[str, Any]:
+    options = [
+        {**asdict(option), "kind": option.kind.__name__.lower(), "default": _plain(option.default)}
+        for option in info.options
+    ]
+    return {**asdict(info), "options": options, "install": info.install}
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def run(as_json: JsonOption = False) -> None:
@@ -16,7 +32,7 @@ def run(as_json: JsonOption = False) -> None:
 
     targets = list(TARGETS.values())
     if as_json:
-        console.emit_json([asdict(info) | {"install": info.install} for info in targets])
+        console.emit_json([_as_dict(info) for info in targets])
         return
     columns = ("target", "also called", "engine", "file", "precisions", "devices", "to build", "note")
     rows = [
