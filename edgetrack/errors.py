@@ -15,6 +15,7 @@ __all__ = [
     "EngineUnavailable",
     "InputError",
     "ParityError",
+    "WrongMachine",
 ]
 
 
@@ -34,6 +35,10 @@ class ArtifactError(EdgetrackError):
     """An artifact folder that is damaged, incomplete, foreign or of an unknown schema."""
 
     exit_code: ClassVar[int] = 5
+
+
+class WrongMachine(ArtifactError):
+    """A sound artifact whose files were built for another machine or version than this."""
 
 
 class CheckpointError(EdgetrackError):

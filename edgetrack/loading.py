@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def open_engine(
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Engine:
     """Return the engine that `load` would use for this artifact; see `load` for arguments and errors."""
-    from edgetrack.errors import ArtifactError, InputError
+    from edgetrack.errors import InputError, WrongMachine
     from edgetrack.runtime.engines import ENGINES
 
     if not isinstance(device, str):
@@ -98,9 +99,14 @@ def open_engine(
     )
     try:
         opened.check_built_for(artifact.target.key)
-    except ArtifactError as error:
+    except WrongMachine as error:
         opened.close()
-        raise ArtifactError(f"{artifact.path}: {error}") from error
+        raise WrongMachine(
+            f"{artifact.path}: {error}; build it for this machine: edgetrack rebuild {shlex.quote(str(artifact.path))}"
+        ) from error
+    except BaseException:
+        opened.close()
+        raise
     return opened
 
 

@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 import edgetrack
 from edgetrack.artifact import SCHEMA, sha256_of
-from edgetrack.export.models.base import DeployGraph
-from edgetrack.export.source import Source
 from edgetrack.export.targets import TargetInfo, TargetWriter
 from edgetrack.export.targets.base import ExtraFile
 
-__all__ = ["build_section", "extra_sections", "graph_section", "model_sections", "target_sections"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from edgetrack.export.models.base import DeployGraph
+    from edgetrack.export.source import Source
+
+__all__ = [
+    "build_section",
+    "extra_sections",
+    "file_section",
+    "graph_section",
+    "model_sections",
+    "target_section",
+    "target_sections",
+    "utc_now",
+]
 
 
 def model_sections(source: Source) -> dict[str, Any]:
@@ -53,16 +63,28 @@ def target_sections(
     """
     return {
         "precision": {"asked": precision, "actual": precision, "fp32_islands": list(islands)},
-        "target": {
-            "name": target.name,
-            "engine": target.engine,
-            "version": writer.version(),
-            "device": device,
-            "driver": None,
-            "soc": None,
-            **writer.facts(),
-        },
+        "target": target_section(target, writer, device),
     }
+
+
+def target_section(target: TargetInfo, writer: TargetWriter, device: str) -> dict[str, Any]:
+    """Return `target`; `options` are those that a rebuild on another machine goes by, as far as they were said."""
+    said = {option.name: writer.options.get(option.name, option.default) for option in target.options}
+    kept = [option for option in target.options if not option.here_only and said[option.name] != option.default]
+    return {
+        "name": target.name,
+        "engine": target.engine,
+        "version": writer.version(),
+        "device": device,
+        "driver": None,
+        "soc": None,
+        "options": {option.name: _plain(said[option.name]) for option in kept},
+        **writer.facts(),
+    }
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (the value of an option)
+    return str(value) if isinstance(value, Path) else value
 
 
 def extra_sections(extras: Sequence[ExtraFile], folder: Path) -> dict[str, Any]:
@@ -77,28 +99,44 @@ def extra_sections(extras: Sequence[ExtraFile], folder: Path) -> dict[str, Any]:
 
 def build_section(command: str, seed: int | None) -> dict[str, Any]:
     """Return `build`: what was run, with which versions, and when (UTC)."""
+    import torch
+
     return {
         "edgetrack": edgetrack.__version__,
         "torch": torch.__version__,
         "command": command,
         "seed": seed,
-        "time": datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "time": utc_now(),
     }
 
 
-@torch.no_grad()
+def utc_now() -> str:
+    """Return the time as ISO 8601, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def graph_section(graph: DeployGraph, folder: Path, files: tuple[str, ...]) -> dict[str, Any]:
     """Return the entry of one graph in `graphs`; `files` are in `folder`, the main one first."""
-    results = graph.module(*graph.inputs.values())
+    import torch
+
+    with torch.no_grad():
+        results = graph.module(*graph.inputs.values())
     outputs = results if isinstance(results, tuple | list) else (results,)
     return {
         "role": graph.role,
-        "file": files[0],
-        "files": list(files),
-        "sha256": {name: sha256_of(folder / name) for name in files},
+        **file_section(folder, files),
         "inputs": [_tensor(graph, name, value, graph.dims.get(name, {})) for name, value in graph.inputs.items()],
         "outputs": [_tensor(graph, name, value, {}) for name, value in zip(graph.outputs, outputs, strict=True)],
         "dims": {symbol: list(values) for symbol, values in graph.values.items()},
+    }
+
+
+def file_section(folder: Path, files: Sequence[str]) -> dict[str, Any]:
+    """Return the keys of a graph's entry that name its files; `files` are in `folder`, the main one first."""
+    return {
+        "file": files[0],
+        "files": list(files),
+        "sha256": {name: sha256_of(folder / name) for name in files},
     }
 
 

@@ -8,6 +8,7 @@ import shlex
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,7 @@ def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, 
                 graph, Path(scratch), precision, metadata, asked=plan.precision, quantization=quantization
             )
             typed.append(made)
+            writer.say = partial(_stage_of, progress, f"build {graph.role} for {plan.target.name}")
             files[graph.role] = writer.write(made, folder)
         extras = writer.finish(typed, folder)
     progress.advance()
@@ -306,6 +308,11 @@ def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, 
         "verification": None,
         "build": build_section(plan.command, source.seed),
     }
+
+
+def _stage_of(progress: Progress, stage: str, detail: str) -> None:
+    """Say what of a stage is being done."""
+    progress.stage(f"{stage}: {detail}")
 
 
 def _judge(report: ParityReport, output: Path, allow_mismatch: bool) -> ParityReport:

@@ -94,12 +94,26 @@ class Engine(ABC):
             key: the manifest's `target.key`, as the target's writer gave it; empty: not tied to a machine.
 
         Raises:
-            ArtifactError: files built for `key` do not run here; says what differs.
+            WrongMachine: files built for `key` do not run here; says what differs.
+            EngineUnavailable: this machine could run them, but software for it is not installed.
         """
 
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """Return "engine", "version" and "device" (as the engine calls it), for reports."""
+
+    @classmethod
+    def installed(cls) -> str:
+        """Return the version of the engine's software that is installed here, whether or not a device is.
+
+        Raises:
+            EngineUnavailable: it is not installed; says how to get it.
+        """
+        engine = cls()
+        try:
+            return engine.describe()["version"]
+        finally:
+            engine.close()
 
     @classmethod
     @abstractmethod

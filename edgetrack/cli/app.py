@@ -19,6 +19,7 @@ COMMANDS: tuple[tuple[str, str], ...] = (
     ("eval", "edgetrack.cli.evaluate"),
     ("calibrate", "edgetrack.cli.calibrate"),
     ("verify", "edgetrack.cli.verify"),
+    ("rebuild", "edgetrack.cli.rebuild"),
     ("info", "edgetrack.cli.info"),
     ("doctor", "edgetrack.cli.doctor"),
     ("targets", "edgetrack.cli.targets"),

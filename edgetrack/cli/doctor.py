@@ -23,23 +23,20 @@ def run(as_json: JsonOption = False) -> None:
     console.line(f"{machine['system']}, {machine['cpu']}, {machine['cores']} cores, {_gib(machine['ram_bytes'])}")
     console.line(f"vector instructions: {', '.join(machine['simd']) or 'none that matter'}")
     console.line(f"accelerators seen by the system: {', '.join(machine['accelerators']) or 'none'}")
+    console.line(f"NVIDIA driver: {machine['nvidia_driver'] or 'none is loaded'}")
     console.line()
+    parts = (*report["engines"], *report["targets"], *report["packages"])
     rows = [
-        (
-            item["name"],
-            item["version"] or "missing",
-            ", ".join(item["devices"]),
-            item["used_for"],
-            item["remedy"] or "",
-        )
-        for item in (*report["engines"], *report["packages"])
+        (part["name"], part["version"] or "missing", ", ".join(part["devices"]), part["used_for"], part["remedy"] or "")
+        for part in parts
     ]
-    console.table(("part", "version", "devices", "used for", "to get it"), rows)
+    console.table(("part", "version", "devices", "used for", "what is missing"), rows)
 
 
 def _report() -> dict[str, Any]:
     import edgetrack
     from edgetrack.cli import machine
+    from edgetrack.runtime.cuda.driver import driver_version
 
     return {
         "schema": 1,
@@ -52,8 +49,10 @@ def _report() -> dict[str, Any]:
             "simd": machine.simd_flags(),
             "ram_bytes": machine.ram_bytes(),
             "accelerators": machine.accelerators(),
+            "nvidia_driver": driver_version(),
         },
         "engines": [_core(), *_engines()],
+        "targets": _targets(),
         "packages": [machine.package(*row) for row in machine.PACKAGES],
     }
 
@@ -72,18 +71,51 @@ def _core() -> dict[str, Any]:
 
 
 def _engines() -> list[dict[str, Any]]:
+    """Return a row for each registered engine: its version, the devices it finds, and what stands in the way."""
     from edgetrack.errors import EdgetrackError
     from edgetrack.runtime.engines import ENGINES
 
     items: list[dict[str, Any]] = []
     for name in ENGINES:
-        item: dict[str, Any] = {"name": name, "used_for": "running artifacts", "remedy": None}
+        item: dict[str, Any] = {
+            "name": name,
+            "version": None,
+            "devices": [],
+            "used_for": "running artifacts",
+            "remedy": None,
+        }
         try:
-            engine = ENGINES.get(name)("cpu")
-            item |= {"version": engine.describe()["version"], "devices": engine.devices()}
-            engine.close()
+            engine = ENGINES.get(name)
+            item["version"] = engine.installed()
+            item["devices"] = engine.devices()
         except EdgetrackError as error:
-            item |= {"version": None, "devices": [], "remedy": str(error)}
+            item["remedy"] = str(error)
+        items.append(item)
+    return items
+
+
+def _targets() -> list[dict[str, Any]]:
+    """Return a row for each registered target: whether artifacts can be built for it here, and what is missing."""
+    from edgetrack.errors import EdgetrackError
+    from edgetrack.export.targets import TARGETS, writer_of
+
+    items: list[dict[str, Any]] = []
+    for name, info in TARGETS.items():
+        used_for = f"building {info.suffix} artifacts"
+        item: dict[str, Any] = {
+            "name": f"target {name}",
+            "version": None,
+            "devices": [],
+            "used_for": used_for,
+            "remedy": None,
+        }
+        try:
+            writer = writer_of(name)
+            writer.check()
+            item["version"] = writer.version()
+        except EdgetrackError as error:
+            remedy = str(error)
+            item["remedy"] = remedy if "pip install" in remedy else f"{remedy}; {info.install}"
         items.append(item)
     return items
 

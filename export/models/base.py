@@ -23,6 +23,7 @@ __all__ = [
     "Box",
     "DeployGraph",
     "ForcedTracker",
+    "GraphSignature",
     "ModelFamily",
     "ParityInput",
     "ReferenceTracker",
@@ -48,6 +49,30 @@ class Variant:
     published_gmacs: float
     licence: str
     note: str = ""
+
+
+class GraphSignature(Protocol):
+    """What is known of a deployment graph without its module; see `DeployGraph`."""
+
+    @property
+    def role(self) -> str:
+        """What it does in the tracker."""
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """Example arrays or tensors by input name."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Output names."""
+
+    @property
+    def dims(self) -> Mapping[str, Mapping[int, str]]:
+        """Input name -> axis -> symbol."""
+
+    @property
+    def values(self) -> Mapping[str, tuple[int, ...]]:
+        """Symbol -> all its values."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.artifact import Artifact
-from edgetrack.errors import EngineUnavailable, InputError
+from edgetrack.errors import EngineUnavailable, InputError, WrongMachine
 from edgetrack.export.models.base import ForcedTracker
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.forced import compare_forced
@@ -96,6 +96,8 @@ def check_against_source(
                 forced, loop = _boxes(reference, candidate, artifact, clip, limits, progress)
     except EngineUnavailable as error:
         return ParityReport(source.description, limits, not_run=str(error))
+    except WrongMachine as error:  # its cause says it without the path, which an export has yet to change
+        return ParityReport(source.description, limits, not_run=str(error.__cause__ or error))
     return ParityReport(source.description, limits, tensors, loop, forced=forced, engine=ran_on, threads=threads)
 
 

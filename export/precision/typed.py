@@ -15,7 +15,7 @@ from edgetrack.export.precision.plan import CALIBRATED
 from edgetrack.export.precision.quantize import insert_pairs
 
 if TYPE_CHECKING:
-    from edgetrack.export.models.base import DeployGraph
+    from edgetrack.export.models.base import DeployGraph, GraphSignature
 
 __all__ = ["PRECISIONS", "TypedGraph", "write_typed"]
 
@@ -36,7 +36,7 @@ class TypedGraph:
         islands: names of the nodes that were left in float32 where the precision is a lower one.
     """
 
-    graph: DeployGraph
+    graph: GraphSignature
     path: Path
     precision: str
     asked: str

@@ -6,6 +6,7 @@ Importing this package costs nothing heavy: `TARGETS` is a plain table, writers 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edgetrack.errors import InputError
@@ -97,4 +98,53 @@ register(
         ),
     ),
     "edgetrack.export.targets.ascend:AscendTarget",
+)
+register(
+    TargetInfo(
+        name="trt",
+        aliases=("tensorrt", "engine"),
+        engine="tensorrt",
+        suffix=".engine",
+        precisions=("fp32", "fp16"),
+        devices=("cuda",),
+        extras=("export", "tensorrt-rtx"),
+        note="TensorRT 10 and 11 on the GPU that builds, or TensorRT-RTX, which builds without one",
+        options=(
+            TargetOption(
+                "builder",
+                "which TensorRT builds; auto: full TensorRT where its GPU is, else TensorRT-RTX",
+                choices=("auto", "tensorrt", "tensorrt-rtx"),
+                default="auto",
+                here_only=True,
+            ),
+            TargetOption(
+                "compute-capability",
+                "what TensorRT-RTX builds for, as 8.6,8.9; default: 8.0 and later",
+                here_only=True,
+            ),
+            TargetOption("workspace-mib", "most GPU memory for scratch; default: TensorRT's own", kind=int),
+            TargetOption(
+                "timing-cache", "file of full TensorRT's measurements, read and added to", Path, here_only=True
+            ),
+            TargetOption(
+                "version-compatible",
+                "full TensorRT: a file that later versions of the same major number read too",
+                kind=bool,
+                default=False,
+            ),
+            TargetOption(
+                "hardware-compatible",
+                "full TensorRT: a file for all GPUs of compute capability 8.0 and later, slower",
+                kind=bool,
+                default=False,
+            ),
+            TargetOption(
+                "no-source",
+                "leave out the ONNX graphs, from which `edgetrack rebuild` builds on another device",
+                kind=bool,
+                default=False,
+            ),
+        ),
+    ),
+    "edgetrack.export.targets.trt:TensorRtTarget",
 )

@@ -48,7 +48,7 @@ class AscendTarget(TargetWriter):
             require(package, _INSTALL)
 
     def check_rebuild(self) -> None:
-        """Raise EngineUnavailable if something is missing that making .om files from typed graphs needs."""
+        """See `TargetWriter.check_rebuild`; there has to be ATC."""
         for package in ("onnx", "onnxruntime"):
             require(package, _INSTALL)
         if self._atc is None:
@@ -98,6 +98,7 @@ class AscendTarget(TargetWriter):
         if self._atc is None:
             self._commands.append(arguments)
             return name
+        self.say(f"atc for {output}")
         self._log.append(ascend_atc.run(self._atc, folder / name, folder / f"{output}.om", arguments))
         (folder / name).unlink()
         return f"{output}.om"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ class TargetOption:
         choices: all values there are, if they can be listed.
         required: whether it has to be said.
         pattern: regular expression that a text has to match as a whole, if one must; `help` says what it asks for.
+        here_only: it names something of the machine that builds (a file, a device), so that an artifact does not keep
+            it for a later `edgetrack rebuild` on another machine.
     """
 
     name: str
@@ -39,6 +41,7 @@ class TargetOption:
     choices: tuple[str, ...] = ()
     required: bool = False
     pattern: str = ""
+    here_only: bool = False
 
     def checked(self, target: str, value: object) -> Any:  # noqa: ANN401 (what `kind` says)
         """Return `value`, or the default for None; InputError if it cannot be."""
@@ -126,10 +129,19 @@ class TargetWriter(ABC):
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """`options` are those of `TargetInfo.check_options`; None is for asking about the target only."""
         self.options: Mapping[str, Any] = options or {}
+        self.say: Callable[[str], None] = _say_nothing
+        """Told, in a few words, what a long `write` is doing now; whoever builds sets it."""
 
     @abstractmethod
     def check(self) -> None:
         """Raise EngineUnavailable, with the pip line, if a package that writing needs is missing."""
+
+    def check_rebuild(self) -> None:
+        """Raise EngineUnavailable if something is missing that making files from finished typed graphs needs.
+
+        That may be less than `check` asks for: `edgetrack rebuild` runs on devices without PyTorch and onnx.
+        """
+        self.check()
 
     @abstractmethod
     def version(self) -> str:
@@ -161,6 +173,10 @@ class TargetWriter(ABC):
         the one that it was built for; the engine compares it before it opens a file.
         """
         return {}
+
+
+def _say_nothing(_: str) -> None:
+    """Stand in until somebody listens."""
 
 
 def require(package: str, install: str) -> Any:  # noqa: ANN401 (a module)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from edgetrack.errors import ArtifactError, EngineUnavailable
+from edgetrack.errors import ArtifactError, EngineUnavailable, WrongMachine
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.engines.ascend_runtime import Acl, devices_here
 from edgetrack.runtime.engines.ascend_session import AscendSession
@@ -63,10 +63,7 @@ class AscendEngine(Engine):
         """See `Engine.check_built_for`; files fit the one kind of chip that ATC was told of."""
         built, here = key.get("soc"), self._acl.soc_name()
         if built and here and built.lower() != here.lower():
-            raise ArtifactError(
-                f"built for {built}, this device is {here}; build it again where CANN's atc is installed: "
-                "edgetrack rebuild, or edgetrack export --target ascend --soc-version " + here
-            )
+            raise WrongMachine(f"built for {built}, this device is {here}: say --soc-version {here}")
 
     def open(self, path: Path, dims: Mapping[str, int]) -> AscendSession:
         """See `Engine.open`; a graph with symbolic dimensions has a file for every size, beside `path`.

@@ -17,16 +17,19 @@ from fake_acl import FakeAcl
 from toy_family import SIZES, TOY, ToyNet
 
 from edgetrack.artifact import read_artifact
-from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
+from edgetrack.errors import ArtifactError, EngineUnavailable, InputError, WrongMachine
 from edgetrack.export.parity.clip import Clip, open_clip
-from edgetrack.export.pipeline import export_tracker
+from edgetrack.export.parity.gate import Silent
+from edgetrack.export.pipeline import export_tracker, verify_artifact
 from edgetrack.export.precision import write_typed
+from edgetrack.export.rebuild import rebuild_artifact
 from edgetrack.export.source import load_source
 from edgetrack.export.standin import synth_box, synth_frame
 from edgetrack.export.targets import ascend_atc, target_of, writer_of
 from edgetrack.export.targets.ascend_graph import input_shapes, lower
 from edgetrack.export.targets.ascend_operators import check_operators
 from edgetrack.export.targets.ascend_proof import largest_difference
+from edgetrack.loading import load
 from edgetrack.runtime.static_files import all_sizes
 
 SOC = {"soc-version": "Ascend310B4"}
@@ -183,10 +186,32 @@ def test_the_gate_fails_on_files_that_give_something_else(atc, frames, tmp_path,
 
 
 def test_another_chip_is_not_run(atc, frames, tmp_path, monkeypatch):
-    FakeAcl(soc="Ascend310P3").install(monkeypatch)
-    with pytest.raises(ArtifactError, match=r"built for Ascend310B4, this device is Ascend310P3"):
-        export(tmp_path / "toy", frames)
-    assert not (tmp_path / "toy").exists()
+    acl = FakeAcl(soc="Ascend310P3").install(monkeypatch)
+    result = export(tmp_path / "toy", frames)
+    assert result.report.not_run == "built for Ascend310B4, this device is Ascend310P3: say --soc-version Ascend310P3"
+    with pytest.raises(WrongMachine, match=r"toy: built for Ascend310B4.*edgetrack rebuild"):
+        load(result.path)
+    assert "acl.mdl.load_from_file" not in acl.names()
+    assert acl.leaks() == []
+
+
+def test_rebuilding_where_atc_is(atc, frames, tmp_path, monkeypatch):
+    """From an artifact without .om files to one that runs; the options are those of the export."""
+    with monkeypatch.context() as patch:
+        patch.setattr(ascend_atc.shutil, "which", lambda _name: None)
+        path = export(tmp_path / "toy", frames).path
+    acl = FakeAcl().install(monkeypatch)
+    with load(path) as tracker, pytest.raises(EngineUnavailable, match="not built for Ascend yet"):
+        tracker.init(synth_frame(0, 90, 120), synth_box(0, 90, 120), color="rgb")
+    rebuild_artifact(path, progress=Silent())
+    artifact = read_artifact(path)
+    assert artifact.graph("search").files == tuple(f"search.kept-{kept}.om" for kept in SIZES)
+    assert artifact.target.key == {"soc": "Ascend310B4"}
+    assert not [name for name in names_in(path) if name.endswith((".sh", ".atc.onnx"))]
+    assert [given["soc_version"] for _, given in atc()] == ["Ascend310B4"] * 3
+    report = verify_artifact(path, "stand-in", clip=frames, threads=1)
+    assert report.verdict == "passed"
+    assert acl.leaks() == []
 
 
 def test_without_atc_a_script_is_left_that_does_it(no_atc, frames, tmp_path, monkeypatch, request):

@@ -1,0 +1,1 @@
+"""How target `trt` builds: the two builders, one build, what it reports."""

@@ -1,0 +1,1 @@
+"""The CUDA runtime: devices, memory, streams and graphs, through `cuda.bindings`; no PyTorch."""
