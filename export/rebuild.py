@@ -202,10 +202,13 @@ def _unverified(artifact: Artifact) -> dict[str, Any]:
 
 
 def _with_old_extras(artifact: Artifact, new: tuple[ExtraFile, ...], folder: Path) -> list[ExtraFile]:
-    """Copy the extra files that the build did not make anew (plots, tables, sources) and return all."""
+    """Copy the extra files that the build did not make anew (plots, tables, sources) and return all.
+
+    A script stays behind: it told how to make what is made by now.
+    """
     extras = list(new)
     for extra in artifact.extras:
-        if not (folder / extra.file).exists():
+        if extra.kind != "script" and not (folder / extra.file).exists():
             shutil.copyfile(artifact.file(extra.file), folder / extra.file)
             extras.append(ExtraFile(extra.file, extra.kind, extra.role))
     return extras

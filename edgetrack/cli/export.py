@@ -243,6 +243,11 @@ def _print_result(result: ExportResult, plan: ExportPlan, as_json: bool) -> None
 
     artifact = read_artifact(result.path, verify_checksums=False)
     warn_about(result.report, artifact.model.weights)
+    if not all(entry.file.endswith(plan.target.suffix) for entry in artifact.graphs):
+        console.warn(
+            f"not built: a tool of target {plan.target.name} is missing here; `edgetrack rebuild {result.path}` builds "
+            "it where that is installed, and a script in the folder says what is run"
+        )
     if as_json:
         verification = result.report.as_dict()
         console.emit_json({"schema": 1, "path": str(result.path), "verification": verification})

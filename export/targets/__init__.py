@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetrack.errors import InputError
+from edgetrack.export.targets.ascend_atc import PRECISION_MODES
 from edgetrack.export.targets.base import TargetInfo, TargetOption, TargetWriter
 from edgetrack.registry import Registry
 
@@ -48,10 +49,10 @@ register(
         engine="onnxruntime",
         suffix=".onnx",
         precisions=("fp32", "fp16", "int8", "mixed"),
-        devices=("cpu", "cuda"),
+        devices=("cpu", "cuda", "cann"),
         extras=("export",),
         computes={"fp16": {"cpu": "fp32"}, "mixed": {"cpu": "int8"}},
-        note="ONNX opset 20, on any CPU or NVIDIA GPU; fp16 halves the weights, a CPU computes in fp32",
+        note="ONNX opset 20, on any CPU, NVIDIA GPU or Ascend NPU; fp16 halves the weights, a CPU computes in fp32",
     ),
     "edgetrack.export.targets.onnx:OnnxTarget",
 )
@@ -69,6 +70,36 @@ register(
         note="OpenVINO IR, on Intel CPU, GPU and NPU; fp16 halves the weights, a CPU still computes in fp32",
     ),
     "edgetrack.export.targets.openvino:OpenVinoTarget",
+)
+register(
+    TargetInfo(
+        name="ascend",
+        aliases=("om", "cann"),
+        engine="ascend",
+        suffix=".om",
+        precisions=("fp32", "fp16"),
+        devices=("npu",),
+        extras=("export",),
+        note="Huawei Ascend NPUs; CANN's atc makes the files where it is installed; not run on hardware yet",
+        options=(
+            TargetOption(
+                "soc-version",
+                'the chip, "Ascend" and the name that npu-smi info has, as in Ascend310B4',
+                required=True,
+                pattern=r"[A-Za-z0-9_.-]{1,64}",
+            ),
+            TargetOption(
+                "precision-mode",
+                "what ATC may compute in other types than the graph has; for fp16 only",
+                default="must_keep_origin_dtype",
+                choices=PRECISION_MODES,
+            ),
+            TargetOption(
+                "no-source", "leave out the typed graphs, from which it can be rebuilt", kind=bool, default=False
+            ),
+        ),
+    ),
+    "edgetrack.export.targets.ascend:AscendTarget",
 )
 register(
     TargetInfo(

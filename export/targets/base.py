@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ class TargetOption:
         default: what holds if nothing is said.
         choices: all values there are, if they can be listed.
         required: whether it has to be said.
+        pattern: regular expression that a text has to match as a whole, if one must; `help` says what it asks for.
         here_only: it names something of the machine that builds (a file, a device), so that an artifact does not keep
             it for a later `edgetrack rebuild` on another machine.
     """
@@ -38,6 +40,7 @@ class TargetOption:
     default: Any = None
     choices: tuple[str, ...] = ()
     required: bool = False
+    pattern: str = ""
     here_only: bool = False
 
     def checked(self, target: str, value: object) -> Any:  # noqa: ANN401 (what `kind` says)
@@ -50,6 +53,8 @@ class TargetOption:
             raise InputError(f"--{self.name} is {value!r}; give {', '.join(self.choices)}")
         if not isinstance(value, self.kind):
             raise InputError(f"--{self.name} is {value!r}; give a {self.kind.__name__}")
+        if self.pattern and not re.fullmatch(self.pattern, str(value)):
+            raise InputError(f"--{self.name} is {value!r}; give {self.help}")
         return value
 
 

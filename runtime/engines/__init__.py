@@ -9,6 +9,7 @@ from edgetrack.runtime.engine import Engine
 __all__ = ["ENGINES"]
 
 ENGINES: Registry[type[Engine]] = Registry("engine", EngineUnavailable)
+ENGINES.register("ascend", "edgetrack.runtime.engines.ascend:AscendEngine", aliases=("acl",))
 ENGINES.register("onnxruntime", "edgetrack.runtime.engines.onnxruntime:OnnxRuntimeEngine", aliases=("ort",))
 ENGINES.register("openvino", "edgetrack.runtime.engines.openvino:OpenVinoEngine", aliases=("ov",))
 ENGINES.register("tensorrt", "edgetrack.runtime.engines.tensorrt:TensorRtEngine", aliases=("trt",))

@@ -1,9 +1,8 @@
-"""ONNX Runtime: CPU, and CUDA when it is asked for."""
+"""ONNX Runtime: CPU, and the devices of `onnxruntime_providers` when they are asked for."""
 
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgetrack.errors import ArtifactError, EngineUnavailable
 from edgetrack.runtime.engine import Engine, concrete_shape, first_line, new_buffer
+from edgetrack.runtime.engines.onnxruntime_providers import CPU, PROVIDERS, Provider, parse_device
 from edgetrack.runtime.loading_memory import returning_blocks
 
 __all__ = ["OnnxRuntimeEngine"]
@@ -71,39 +71,22 @@ class OnnxRuntimeEngine(Engine):
         cache_dir: Path | None = None,
         precision: str = "fp32",
     ) -> None:
-        """See `Engine`; `device` is "cpu", "cuda" or "cuda:1". `cache_dir` and `precision` change nothing."""
+        """See `Engine`; `device` is "cpu", "cuda", "cuda:1", "cann" ... `cache_dir` and `precision` change nothing."""
         super().__init__(device, threads=threads, cache_dir=cache_dir, precision=precision)
         self._ort = _import()
         self._failures = _failures()
-        self._cuda_index = self._parse_device(device)
+        self._provider, self._index = parse_device(device, self._ort.get_available_providers())
         self._opened: dict[Path, Any] = {}
-
-    def _parse_device(self, device: str) -> int | None:
-        """Return the CUDA index, or None for the CPU."""
-        lowered = device.lower()
-        if lowered in ("cpu", "auto"):
-            return None
-        match = re.fullmatch(r"(?:cuda|gpu)(?::(\d{1,3}))?", lowered)
-        if match is None:
-            raise EngineUnavailable(
-                f"engine onnxruntime has no device {device!r}; available: {', '.join(self.devices())}"
-            )
-        if "CUDAExecutionProvider" not in self._ort.get_available_providers():
-            raise EngineUnavailable(
-                f"device {device!r}: this build of ONNX Runtime has no CUDA provider; "
-                "pip install onnxruntime-gpu (in place of onnxruntime), or use device cpu"
-            )
-        return int(match.group(1) or 0)
 
     @classmethod
     def devices(cls) -> list[str]:
-        """See `Engine.devices`; "cuda" is listed if the package has it, even when there is no GPU."""
-        providers = _import().get_available_providers()
-        return ["cpu"] + (["cuda"] if "CUDAExecutionProvider" in providers else [])
+        """See `Engine.devices`; a device is listed if the package has its provider, even when it is not there."""
+        available = _import().get_available_providers()
+        return [provider.kind for provider in PROVIDERS.values() if provider.name in available]
 
     def describe(self) -> dict[str, str]:
         """See `Engine.describe`."""
-        device = "cpu" if self._cuda_index is None else f"cuda:{self._cuda_index}"
+        device = self._provider.kind if self._provider is CPU else f"{self._provider.kind}:{self._index}"
         return {"engine": self.name, "version": str(self._ort.__version__), "device": device}
 
     def open(self, path: Path, dims: Mapping[str, int]) -> OnnxRuntimeSession:
@@ -114,7 +97,7 @@ class OnnxRuntimeEngine(Engine):
             session = self._opened[path] = self._load(path)
         try:
             return OnnxRuntimeSession(
-                self._ort, session, path.name, dims, cuda_index=self._cuda_index, failures=self._failures
+                self._ort, session, path.name, dims, place=(self._provider, self._index), failures=self._failures
             )
         except self._failures as error:
             raise ArtifactError(f"{path}: cannot bind its buffers ({first_line(error)}); export it again") from error
@@ -122,11 +105,9 @@ class OnnxRuntimeEngine(Engine):
     def _load(self, path: Path) -> Any:  # noqa: ANN401 (an onnxruntime.InferenceSession)
         if not path.is_file():
             raise ArtifactError(f"{path}: no such file; export the artifact again")
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if self._cuda_index is not None:
-            # TF32 would round every matrix product's factors to 10 bits of mantissa.
-            options = {"device_id": self._cuda_index, "use_tf32": 0}
-            providers.insert(0, ("CUDAExecutionProvider", options))
+        providers: list[Any] = [CPU.name]
+        if self._provider is not CPU:
+            providers.insert(0, (self._provider.name, dict(self._provider.options(self._index))))
         try:
             with returning_blocks():
                 session = self._ort.InferenceSession(str(path), self._options(), providers=providers)
@@ -134,10 +115,10 @@ class OnnxRuntimeEngine(Engine):
             raise ArtifactError(
                 f"{path}: ONNX Runtime cannot load it ({first_line(error)}); export the artifact again"
             ) from error
-        if self._cuda_index is not None and session.get_providers()[0] != "CUDAExecutionProvider":
+        if session.get_providers()[0] != self._provider.name:
             raise EngineUnavailable(
-                f"device {self.device!r}: ONNX Runtime fell back to the CPU, CUDA did not start; "
-                "check the NVIDIA driver and CUDA libraries, or use device cpu"
+                f"device {self.device!r}: ONNX Runtime fell back to the CPU, "
+                f"{self._provider.kind.upper()} did not start; check {self._provider.check}, or use device cpu"
             )
         return session
 
@@ -172,26 +153,30 @@ class OnnxRuntimeSession:
         file_name: str,
         dims: Mapping[str, int],
         *,
-        cuda_index: int | None,
+        place: tuple[Provider, int],
         failures: tuple[type[Exception], ...],
     ) -> None:
-        """Allocate and bind all buffers; `file_name` is used in messages."""
+        """Allocate and bind all buffers; `place` is provider and device index, `file_name` is used in messages."""
         self._session = session
         self._file_name = file_name
         self._failures = failures
         self._binding = session.io_binding()
         self.inputs: dict[str, NDArray[Any]] = {}
         self.outputs: dict[str, NDArray[Any]] = {}
-        # On CUDA an input in CPU memory would be copied once, at binding: keep a device copy to refresh.
+        # Off the CPU an input in CPU memory is copied once, at binding: refresh a device copy, or bind it every time.
         self._device_copies: list[tuple[Any, NDArray[Any]]] = []
+        self._bound_each_run: list[tuple[str, NDArray[Any]]] = []
+        provider, index = place
         for node in session.get_inputs():
             buffer = self.inputs[node.name] = self._buffer("input", node, dims)
-            if cuda_index is None:
+            if provider is CPU:
                 self._binding.bind_input(node.name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
-            else:
-                value = ort.OrtValue.ortvalue_from_numpy(buffer, "cuda", cuda_index)
+            elif provider.in_place:
+                value = ort.OrtValue.ortvalue_from_numpy(buffer, provider.kind, index)
                 self._binding.bind_ortvalue_input(node.name, value)
                 self._device_copies.append((value, buffer))
+            else:
+                self._bound_each_run.append((node.name, buffer))
         for node in session.get_outputs():
             buffer = self.outputs[node.name] = self._buffer("output", node, dims)
             self._binding.bind_output(node.name, "cpu", 0, buffer.dtype, buffer.shape, buffer.ctypes.data)
@@ -207,6 +192,8 @@ class OnnxRuntimeSession:
         try:
             for value, buffer in self._device_copies:
                 value.update_inplace(buffer)
+            for name, buffer in self._bound_each_run:
+                self._binding.bind_cpu_input(name, buffer)
             self._session.run_with_iobinding(self._binding)
         except self._failures as error:
             raise EngineUnavailable(

@@ -11,7 +11,7 @@ from edgetrack.export.pipeline import plan_export
 from edgetrack.export.targets import TARGETS, TargetInfo, TargetOption
 
 OPTIONS = (
-    TargetOption("soc-version", "which chip", choices=("a1", "b2")),
+    TargetOption("die-version", "which chip", choices=("a1", "b2")),
     TargetOption("workspace-mib", "memory", kind=int, default=64),
     TargetOption("no-source", "leave the graphs out", kind=bool, default=False),
 )
@@ -39,9 +39,9 @@ def app(chip):
 
 def test_what_was_said_arrives(app):
     program, seen = app
-    result = CliRunner().invoke(program, ["pico", "--soc-version", "b2", "--workspace-mib", "32", "--no-source"])
+    result = CliRunner().invoke(program, ["pico", "--die-version", "b2", "--workspace-mib", "32", "--no-source"])
     assert result.exit_code == 0, result.output
-    assert seen == {"model": "pico", "depth": 3, "soc-version": "b2", "workspace-mib": 32, "no-source": True}
+    assert seen == {"model": "pico", "depth": 3, "die-version": "b2", "workspace-mib": 32, "no-source": True}
 
 
 def test_what_was_not_said_does_not(app):
@@ -53,13 +53,13 @@ def test_what_was_not_said_does_not(app):
 def test_help_names_target_and_values(app):
     program, _ = app
     text = " ".join(CliRunner().invoke(program, ["--help"], env={"COLUMNS": "200"}).output.split())
-    assert "--soc-version" in text
+    assert "--die-version" in text
     assert "Target chip: which chip (a1, b2)" in text
 
 
 def test_the_command_of_a_plan_repeats_them(monkeypatch):
     onnx = TARGETS["onnx"]
     monkeypatch.setitem(TARGETS, "onnx", TargetInfo(**{**vars(onnx), "options": OPTIONS}))
-    plan = plan_export("fartrack-pico", "stand-in", options={"soc-version": "a1", "no-source": True})
-    assert plan.options == {"soc-version": "a1", "workspace-mib": 64, "no-source": True}
-    assert plan.command.endswith("--seed 0 --soc-version a1 --no-source")
+    plan = plan_export("fartrack-pico", "stand-in", options={"die-version": "a1", "no-source": True})
+    assert plan.options == {"die-version": "a1", "workspace-mib": 64, "no-source": True}
+    assert plan.command.endswith("--seed 0 --die-version a1 --no-source")
