@@ -31,6 +31,7 @@ __all__ = [
     "export_tracker",
     "plan_export",
     "run_plan",
+    "source_of",
     "verify_artifact",
 ]
 
@@ -239,14 +240,19 @@ def verify_artifact(
         InputError: no weights are given, or the clip cannot be used.
     """
     artifact = read_artifact(path)
-    if weights is None:
-        weights = _known_weights(artifact)
     (progress or Silent()).stage("load weights")
-    used_seed = seed if seed is not None else artifact.build.seed or 0
-    source = load_source(artifact.model.variant, weights, used_seed)
+    source = source_of(artifact, weights, seed)
     return check_against_source(
         source, artifact, clip or demo_clip(), device=device, threads=threads, progress=progress
     )
+
+
+def source_of(artifact: Artifact, weights: str | Path | None, seed: int | None) -> Source:
+    """Load what an artifact was built from; see `verify_artifact` for arguments and errors."""
+    if weights is None:
+        weights = _known_weights(artifact)
+    used_seed = seed if seed is not None else artifact.build.seed or 0
+    return load_source(artifact.model.variant, weights, used_seed)
 
 
 def _known_weights(artifact: Artifact) -> str:
