@@ -50,6 +50,14 @@ register(
         devices=("cpu", "cuda"),
         extras=("export",),
         note="ONNX opset 20 for ONNX Runtime, on any CPU or NVIDIA GPU",
+        options=(
+            TargetOption(
+                "int8-path",
+                "how int8 finds the range of activations: calibrated, in each run, or what is faster on this CPU",
+                default="auto",
+                choices=("auto", "dynamic", "static"),
+            ),
+        ),
     ),
     "edgetrack.export.targets.onnx:OnnxTarget",
 )
