@@ -21,6 +21,7 @@ from edgetrack.export.parity.gate import Progress, Silent, check_against_source
 from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.precision import CalibrationPlan, Quantization, check_calibration, quantize, write_typed
 from edgetrack.export.source import STAND_IN, Source, load_source
+from edgetrack.export.speed import FloatTwin, SpeedCheck, speed_section
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
 
 __all__ = [
@@ -127,7 +128,7 @@ def plan_export(
     info.check_precision(precision)
     check_calibration(precision, calibration)
     chosen = _device_of(info, device)
-    said = info.check_options(options or {})
+    said = info.check_options(options or {}, precision)
     writer_of(info.name, said).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
     return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, said, calibration)
@@ -160,6 +161,7 @@ def export_tracker(
     options: Mapping[str, Any] | None = None,
     calibration: CalibrationPlan | None = None,
     threads: int | None = None,
+    speed: SpeedCheck | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build an artifact and prove it against the published loop: `plan_export`, then `run_plan`; see these."""
@@ -174,7 +176,9 @@ def export_tracker(
         options=options,
         calibration=calibration,
     )
-    return run_plan(plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=progress)
+    return run_plan(
+        plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, speed=speed, progress=progress
+    )
 
 
 def run_plan(
@@ -184,6 +188,7 @@ def run_plan(
     force: bool = False,
     allow_mismatch: bool = False,
     threads: int | None = None,
+    speed: SpeedCheck | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build an artifact and prove it; nothing is at `plan.output` unless that succeeds.
@@ -194,6 +199,8 @@ def run_plan(
         force: replace an artifact that is there.
         allow_mismatch: keep an artifact that fails the gate, with the failure in its manifest.
         threads: CPU threads for PyTorch and the engine in the gate; None leaves it to them.
+        speed: compares the whole loop with that of a float32 build, where another precision is asked for; what it
+            returns is in the manifest as `precision.speed`. None: the manifest says that it was not measured.
         progress: told of stages and steps.
 
     Raises:
@@ -214,6 +221,12 @@ def run_plan(
         artifact = read_artifact(writer.folder)
         report = check_against_source(source, artifact, clip, threads=threads, progress=progress)
         report = _judge(report, plan.output, allow_mismatch)
+        if plan.precision != "fp32":
+            with tempfile.TemporaryDirectory(prefix="edgetrack-") as scratch:
+                base = FloatTwin(
+                    plan, lambda twin, folder: _build(twin, source, folder, threads, Silent()), Path(scratch)
+                )
+                manifest["precision"]["speed"] = speed_section(base, writer.folder, report.not_run, speed, progress)
         progress.stage("write")
         writer.write_manifest({**manifest, "verification": report.as_dict()})
         path = writer.commit()

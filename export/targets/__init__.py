@@ -56,6 +56,7 @@ register(
                 "how int8 finds the range of activations: calibrated, in each run, or what is faster on this CPU",
                 default="auto",
                 choices=("auto", "dynamic", "static"),
+                precisions=("int8",),
             ),
         ),
     ),

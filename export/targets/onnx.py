@@ -9,7 +9,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetrack.errors import InputError
 from edgetrack.export.targets.base import TargetWriter, require
 from edgetrack.export.targets.int8_path import Choice, choose
 
@@ -43,13 +42,10 @@ class OnnxTarget(TargetWriter):
     def write(self, source: TypedGraph, folder: Path) -> tuple[str, ...]:
         """See `TargetWriter.write`; int8 in the form that `--int8-path` names, or that is faster here."""
         name = f"{source.role}.onnx"
-        asked = self.options.get(_OPTION, _AUTO)
         if source.precision == "int8":
-            self._write_int8(source, folder / name, asked)
-            return (name,)
-        if asked != _AUTO:
-            raise InputError(f"--{_OPTION} {asked} is for --precision int8, this is {source.asked}; leave it out")
-        shutil.copyfile(source.path, folder / name)
+            self._write_int8(source, folder / name, self.options.get(_OPTION, _AUTO))
+        else:
+            shutil.copyfile(source.path, folder / name)
         return (name,)
 
     def _write_int8(self, source: TypedGraph, path: Path, asked: str) -> None:

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from edgetrack.errors import InputError
-from edgetrack.export.precision import TypedGraph
-from edgetrack.export.targets import int8_path, target_of, writer_of
+from edgetrack.export.targets import int8_path, target_of
 from edgetrack.export.targets.int8_path import cache_file, choose
 
 KEY = {"engine": "fake", "version": "1", "device": "cpu"}
@@ -102,12 +101,11 @@ def test_where_nothing_can_be_remembered(probe, monkeypatch, tmp_path):
     assert not probe(dynamic=3, static=1)[0].cached
 
 
-def test_option_is_for_int8_alone(tmp_path):
+def test_option_is_for_int8_alone():
     info = target_of("onnx")
     with pytest.raises(InputError, match="give auto, dynamic, static"):
         info.check_options({"int8-path": "fast"})
-    writer = writer_of("onnx", info.check_options({"int8-path": "static"}))
-    graph = TypedGraph(None, tmp_path / "g.onnx", "fp32", "fp32", {})
-    graph = type("Named", (), {**vars(graph), "role": "search"})()
-    with pytest.raises(InputError, match="--int8-path static is for --precision int8, this is fp32"):
-        writer.write(graph, tmp_path)
+    with pytest.raises(InputError, match="--int8-path is for precision int8, not fp32"):
+        info.check_options({"int8-path": "static"}, "fp32")
+    assert info.check_options({"int8-path": "static"}, "int8") == {"int8-path": "static"}
+    assert info.check_options({"int8-path": "auto"}, "fp32") == {"int8-path": "auto"}
