@@ -20,7 +20,7 @@ from typing import Any
 import edgetrack
 from edgetrack import errors, export
 from edgetrack.artifact import MANIFEST_NAME, read_artifact, sha256_of
-from edgetrack.benchmarks import bench, growth, outside, profile, startup
+from edgetrack.benchmarks import bench, growth, outside, precisions, profile, startup
 from edgetrack.benchmarks.device import describe_machine
 from edgetrack.benchmarks.files import read_document, write_document
 from edgetrack.benchmarks.results_page import render
@@ -100,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="measure again what is stored")
     parser.add_argument("--render", action="store_true", help="measure nothing, write the page from what is stored")
     parser.add_argument("--wheel", type=Path, help="a built wheel, to report its size; default: build it")
+    parser.add_argument("--calib", type=Path, help="clips to calibrate int8 with; without it precisions are left out")
+    parser.add_argument("--data", type=Path, help="other clips with boxes, to compare precisions on")
     parser.add_argument("--folder", type=Path, default=_HERE, help="where results/ and RESULTS.md are")
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"), help="where artifacts are exported to")
     return parser
@@ -113,7 +115,7 @@ def _run(options: argparse.Namespace) -> None:
         work = options.work.resolve()
         if options.wheel is not None and not options.wheel.is_file():
             raise errors.InputError(f"wheel {options.wheel} does not exist; leave --wheel out to have it built")
-        every = parts(work, options.threads, options.wheel)
+        every = [*parts(work, options.threads, options.wheel), *_precisions(options, work)]
         chosen = [part for part in every if part.name.startswith(options.only or "")]
         for path in sorted({path for part in chosen for path in part.artifacts}):
             _export(path, options.threads)
@@ -145,6 +147,18 @@ def parts(work: Path, threads: int, wheel: Path | None = None) -> Iterator[Part]
             path = _artifact(work, variant, target)
             words = (str(path), "--threads", str(threads))
             yield Part(f"profile-{variant}-{engine}", profile.SCHEMA, "edgetrack.benchmarks.profile", words, (path,))
+
+
+def _precisions(options: argparse.Namespace, work: Path) -> Iterator[Part]:
+    """Yield the part that needs data, which is not in the repository, if that is given."""
+    if (options.calib is None) != (options.data is None):
+        raise errors.InputError(
+            "give both or neither: --calib, clips to calibrate with, and --data, others to judge on"
+        )
+    if options.calib is not None:
+        words = ("--calib", str(options.calib.resolve()), "--data", str(options.data.resolve()))
+        words += ("--threads", str(options.threads), "--work", str(work / "precisions"))
+        yield Part("precisions", precisions.SCHEMA, "edgetrack.benchmarks.precisions", words)
 
 
 def _artifact(work: Path, variant: str, target: str) -> Path:

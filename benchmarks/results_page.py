@@ -8,6 +8,7 @@ from typing import Any
 from edgetrack.benchmarks.device import machine_line
 from edgetrack.benchmarks.goals import NOT_MEASURED, goals, is_disturbed
 from edgetrack.benchmarks.others import QUIET_SHARE
+from edgetrack.benchmarks.precisions_page import precision_goals, precision_section
 
 __all__ = ["render"]
 
@@ -61,6 +62,7 @@ def render(results: Mapping[str, Document]) -> str:
     sections = [_HEAD, *_machine(results), *_goals(results)]
     if benches:
         sections += [*_loops(benches), *_stages(benches), *_beginnings(benches)]
+    sections += precision_section(results.get("precisions"))
     sections += [*_outside(results), *_startup(results), *_growth(results)]
     if profiles:
         sections += [*_matrix(profiles), *_operators(profiles)]
@@ -93,7 +95,7 @@ def _machine(results: Mapping[str, Document]) -> Iterator[str]:
 def _goals(results: Mapping[str, Document]) -> Iterator[str]:
     rows = [
         (goal.what, goal.wanted, goal.found + _DISTURBED * goal.disturbed, "yes" if goal.reached else "**no**")
-        for goal in goals(results)
+        for goal in [*goals(results), *precision_goals(results.get("precisions"))]
     ]
     yield "## Goals\n"
     yield _table(("goal", "wanted", "found", "reached"), rows)
