@@ -246,4 +246,4 @@ def _joined(group: Sequence[_Product]) -> tuple[NDArray[np.int8], NDArray[np.flo
 
 
 FORMS: Mapping[str, Callable[[Any], None]] = {"dynamic": to_dynamic, "static": to_static}
-"""The forms by name; each rewrites a typed int8 model in place."""
+"""The forms by name; each rewrites a typed int8 model in place. The first rounds finer, for its ranges fit each run."""

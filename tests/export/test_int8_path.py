@@ -76,6 +76,13 @@ def test_the_faster_one_is_chosen_and_remembered(probe):
     assert set(again.as_dict()["probe_ms"]) == {"dynamic", "static"}
 
 
+def test_of_times_that_are_alike_the_first_is_taken(probe, monkeypatch):
+    for order in (("dynamic", "static"), ("static", "dynamic")):
+        times = {name: 10.0 if name == order[0] else 9.6 for name in order}
+        monkeypatch.setattr(int8_path, "_measure", lambda sessions, times=times: times)
+        assert probe(" ".join(order), **dict.fromkeys(order, 0))[0].path == order[0]
+
+
 def test_another_graph_engine_or_machine_is_measured_anew(probe, monkeypatch):
     probe(dynamic=3, static=1)
     assert probe("other", dynamic=1, static=3)[0].path == "dynamic"
