@@ -156,8 +156,8 @@ def _precisions(options: argparse.Namespace, work: Path) -> Iterator[Part]:
             "give both or neither: --calib, clips to calibrate with, and --data, others to judge on"
         )
     if options.calib is not None:
-        words = ("--calib", str(options.calib.resolve()), "--data", str(options.data.resolve()))
-        words += ("--threads", str(options.threads), "--work", str(work / "precisions"))
+        data = ("--calib", str(options.calib.resolve()), "--data", str(options.data.resolve()))
+        words = (*data, "--threads", str(options.threads), "--work", str(work / "precisions"))
         yield Part("precisions", precisions.SCHEMA, "edgetrack.benchmarks.precisions", words)
 
 
