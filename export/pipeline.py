@@ -20,9 +20,11 @@ from edgetrack.export.parity.clip import Clip, demo_clip
 from edgetrack.export.parity.gate import Progress, Silent, check_against_source
 from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.precision import CalibrationPlan, Quantization, check_calibration, quantize, write_typed
+from edgetrack.export.precision.plot import check_plot, write_plot
 from edgetrack.export.source import STAND_IN, Source, load_source
 from edgetrack.export.speed import FloatTwin, SpeedCheck, speed_section
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
+from edgetrack.export.targets.base import ExtraFile
 
 __all__ = [
     "FIXED_STEPS",
@@ -127,6 +129,8 @@ def plan_export(
     info = target_of(target)
     info.check_precision(precision)
     check_calibration(precision, calibration)
+    if calibration is not None:
+        check_plot()
     chosen = _device_of(info, device)
     said = info.check_options(options or {}, precision)
     writer_of(info.name, said).check()
@@ -298,7 +302,9 @@ def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, 
         if plan.calibration is not None:
             calibrated = Path(scratch) / "calibration"
             calibrated.mkdir()
-            quantization = quantize(source, plan.calibration, calibrated, threads=threads, progress=progress)
+            quantization = quantize(
+                source, plan.calibration, calibrated, threads=threads, search=True, progress=progress
+            )
         typed = []
         for graph in source.graphs:
             progress.stage(f"build {graph.role} for {plan.target.name}")
@@ -313,7 +319,7 @@ def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, 
             )
             typed.append(made)
             files[graph.role] = writer.write(made, folder)
-        extras = writer.finish(typed, folder)
+        extras = (*writer.finish(typed, folder), *_sensitivity_files(plan, quantization, folder))
     progress.advance()
     islands = [f"{item.role}/{name}" for item in typed for name in item.islands]
     return {
@@ -325,6 +331,17 @@ def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, 
         "verification": None,
         "build": build_section(plan.command, source.seed),
     }
+
+
+def _sensitivity_files(plan: ExportPlan, quantization: Quantization | None, folder: Path) -> tuple[ExtraFile, ...]:
+    """Write what the choice of 8-bit layers follows from, as numbers and as a picture."""
+    if plan.calibration is None or quantization is None or quantization.sensitivity is None:
+        return ()
+    found = quantization.sensitivity
+    text = json.dumps(found.as_dict(plan.calibration), indent=2) + "\n"
+    (folder / "sensitivity.json").write_text(text, encoding="utf-8")
+    write_plot(found, plan.calibration.max_auc_drop, folder / "sensitivity.png")
+    return ExtraFile("sensitivity.json", "sensitivity"), ExtraFile("sensitivity.png", "plot")
 
 
 def _judge(report: ParityReport, output: Path, allow_mismatch: bool) -> ParityReport:

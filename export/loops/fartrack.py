@@ -21,6 +21,7 @@ from edgetrack.export.loops.clip import clip_box
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models.base import Box
 from edgetrack.export.models.fartrack_net import SEARCH_TOKENS, SLOTS, TEMPLATE_TOKENS, FarTrackNet
+from edgetrack.export.parity.bins import bin_reach
 
 __all__ = ["FarTrackReference", "FarTrackStep", "decode_box", "decode_corners", "template_slots"]
 
@@ -163,6 +164,17 @@ class FarTrackReference:
         best = self.step.logits.topk(2, dim=-1).values
         found: NDArray[np.float32] = (best[:, 0] - best[:, 1]).numpy()
         return found
+
+    def reach_px(self, margin: float) -> NDArray[np.float64]:
+        """See `BinTracker.reach_px`.
+
+        Raises:
+            InputError: called before `update`.
+        """
+        if self.step is None:
+            raise InputError("reach_px was called before update; track a frame first")
+        logits = self.step.logits.numpy()
+        return bin_reach(logits, margin, bins=BINS, span=RANGE, expectation=self.net.sparse) * SEARCH_SIZE
 
     def kept(self) -> NDArray[np.bool_] | None:
         """Return which tokens (49,) of the template in slot 4 the last update kept; None without pruning."""

@@ -20,6 +20,7 @@ Box = tuple[float, float, float, float]
 """A box (x, y, w, h) in pixels, top-left corner, 0-based."""
 
 __all__ = [
+    "BinTracker",
     "Box",
     "DeployGraph",
     "ForcedTracker",
@@ -78,8 +79,12 @@ class Thresholds:
     outputs without an entry are reported but not judged. box_px: largest difference in pixels of any of x, y, w, h in
     the closed loop; infinite: reported, not judged. corner_px: the same of any decoded corner in the forced pass, in
     pixels of the network's input; None: box_px. min_iou, mean_iou: over the closed loop. swapped: most template tokens
-    of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: corners whose reference
-    decided by a smaller lead are not judged there, for rounding may turn such a decision. forced_iou: smallest overlap
+    of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: a decision of the
+    reference by a smaller lead may rightly turn there. near_px: where a corner lies among neighbouring bins, turned
+    decisions move it by little: how far at most is known from the reference alone (its reach), and as long as that is
+    at most near_px the corner is judged, by corner_px + reach; a corner with a larger reach is counted and not judged.
+    followed_iou: smallest mean overlap in the closed loop over the frames in which the reference follows the target, by
+    the clip's truth; elsewhere two loops drift apart on nothing; 0: reported, not judged. forced_iou: smallest overlap
     of the two boxes of a frame in the forced pass, where all corners are judged; 0: reported, not judged. tensor_scale:
     output name -> largest absolute value of the vectors on which tensor_max_abs was stated. Rounding errors grow with
     the values, so with weights that give larger ones the limit is larger in proportion; outputs without an entry keep
@@ -94,6 +99,8 @@ class Thresholds:
     margin: float = 0.0
     corner_px: float | None = None
     forced_iou: float = 0.0
+    near_px: float = 0.0
+    followed_iou: float = 0.0
     tensor_scale: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -153,6 +160,17 @@ class ForcedTracker(Protocol):
 
     def kept(self) -> NDArray[np.bool_] | None:
         """Return which template tokens the last update kept; None where none are dropped."""
+
+
+@runtime_checkable
+class BinTracker(Protocol):
+    """A `ForcedTracker` that decides each corner among bins, so that a turned decision moves it by a known distance."""
+
+    def reach_px(self, margin: float) -> NDArray[np.floating[Any]]:
+        """Return how far each corner (4,) of the last update could move, in pixels as in `corners_px`.
+
+        That is the largest distance to a corner that any bin within `margin` of the best one would have given.
+        """
 
 
 class ModelFamily(Protocol):

@@ -27,7 +27,8 @@ __all__ = ["CentreFamily"]
 # loop; a cell that leads by less than 1e-5 is not called robust there. fp16: eliminations and divisions may rightly
 # turn, so the maps are reported and boxes are judged by overlap, from forced states. 0.95 is what half a pixel of the
 # network's input at every corner leaves of a box of 40 x 40; weights rounded to half precision move scores by some
-# 1e-4, so a lead of 2e-3 is clear.
+# 1e-4, so a lead of 2e-3 is clear. int8: scores move by some hundredths; boxes by overlap again, and in the closed loop
+# where the reference follows the target.
 THRESHOLDS = {
     "fp32": Thresholds(
         {"tokens": 1e-4, "qkv": 1e-4, "score": 1e-6, "size": 2e-6, "offset": 5e-6},
@@ -38,7 +39,27 @@ THRESHOLDS = {
         forced_iou=0.99,
     ),
     "fp16": Thresholds(
-        {}, box_px=float("inf"), min_iou=0.0, mean_iou=0.0, margin=2e-3, corner_px=float("inf"), forced_iou=0.95
+        {},
+        box_px=float("inf"),
+        min_iou=0.0,
+        mean_iou=0.0,
+        margin=2e-3,
+        corner_px=float("inf"),
+        forced_iou=0.95,
+        followed_iou=0.95,
+    ),
+    **dict.fromkeys(
+        ("int8", "mixed"),
+        Thresholds(
+            {},
+            box_px=float("inf"),
+            min_iou=0.0,
+            mean_iou=0.0,
+            margin=5e-2,
+            corner_px=float("inf"),
+            forced_iou=0.8,
+            followed_iou=0.9,
+        ),
     ),
 }
 # Scores are probabilities of a sigmoid, trained to be 1 at the target's centre. These limits are not calibrated.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.export.models.base import ForcedTracker
+from edgetrack.export.models.base import BinTracker, ForcedTracker
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.loop import Box, largest_difference
 from edgetrack.export.parity.report import ForcedReport, iou
@@ -27,7 +27,9 @@ def compare_forced(
     candidate: ForcedTracker,
     frames: Iterable[NDArray[np.uint8]],
     clip: Clip,
+    *,
     margin: float = 0.0,
+    near_px: float = 0.0,
 ) -> ForcedReport:
     """Force both trackers along the same path through a clip and compare what they decode in each frame.
 
@@ -36,9 +38,12 @@ def compare_forced(
         candidate: what is judged.
         frames: uint8 RGB frames of `clip`, the first one included.
         clip: gives the first box and the path.
-        margin: corners that the reference decided by a smaller lead are counted, not compared.
+        margin: what the reference decided by a smaller lead may turn. A corner that this may move by more than
+            `near_px` is counted, not compared.
+        near_px: of the other ones, what such decisions may move is taken off the difference.
     """
     distances: list[float] = []
+    reaches: list[float] = []
     swapped: list[int] = []
     overlaps: list[float] = []
     undecided = 0
@@ -52,9 +57,11 @@ def compare_forced(
             tracker.set_state(box)
             tracker.update(frame)
         a, b = reference.corners_px(), candidate.corners_px()
-        judged = ~((reference.leads() < margin) & np.isfinite(a) & np.isfinite(b))
+        reach = _reach(reference, margin)
+        judged = ~((reach > near_px) & np.isfinite(a) & np.isfinite(b))
         undecided += int((~judged).sum())
-        distances.append(largest_difference(a[judged].tolist(), b[judged].tolist()))
+        distances.append(_beyond(a[judged], b[judged], reach[judged]))
+        reaches += reach[judged].tolist()
         if judged.all():
             overlaps.append(iou(_box_of(a), _box_of(b)))
         expected, found = reference.kept(), candidate.kept()
@@ -67,7 +74,21 @@ def compare_forced(
         corner_px=tuple(distances),
         undecided=undecided,
         min_iou=min(overlaps, default=None),
+        max_reach_px=max(reaches, default=0.0),
     )
+
+
+def _reach(reference: ForcedTracker, margin: float) -> NDArray[np.floating[Any]]:
+    """Return how far decisions closer than `margin` may move each corner; without bins: anywhere."""
+    if isinstance(reference, BinTracker):
+        return reference.reach_px(margin)
+    return np.where(reference.leads() < margin, np.inf, 0.0)
+
+
+def _beyond(a: NDArray[np.floating[Any]], b: NDArray[np.floating[Any]], reach: NDArray[np.floating[Any]]) -> float:
+    """Return the largest difference of any corner beyond its reach, in pixels."""
+    far = [max(0.0, largest_difference([p], [q]) - r) for p, q, r in zip(a, b, reach, strict=True)]
+    return max(far, default=0.0)
 
 
 def _box_of(corners: NDArray[np.floating[Any]]) -> Box:

@@ -172,7 +172,7 @@ def _boxes(  # noqa: PLR0917 (private, called twice)
     forced = None
     if isinstance(reference, ForcedTracker) and reference.forcible and candidate.forcible:
         progress.stage("verify: decoding from forced states")
-        forced = compare_forced(reference, candidate, clip.frames(), clip, limits.margin)
+        forced = compare_forced(reference, candidate, clip.frames(), clip, margin=limits.margin, near_px=limits.near_px)
     progress.advance()
     progress.stage("verify: boxes on the clip")
     loop = compare_loops(
@@ -183,6 +183,7 @@ def _boxes(  # noqa: PLR0917 (private, called twice)
         clip=clip.name,
         box_px=limits.box_px,
         minimum_px=_minimum_px(artifact.tracker),
+        truth=clip.truth,
         on_frame=progress.advance,
     )
     return forced, loop
@@ -204,6 +205,8 @@ def _as_limits(given: Thresholds) -> Limits:
         given.corner_px,
         given.forced_iou,
         dict(given.tensor_scale),
+        given.near_px,
+        given.followed_iou,
     )
 
 
@@ -248,6 +251,8 @@ def _limits_of(artifact: Artifact) -> Limits:
         0.0 if fields.value.get("margin") is None else fields.number("margin", 0.0, 1e9),
         math.inf if fields.value.get("corner_px") is None else fields.number("corner_px", 0.0, 1e9),
         0.0 if fields.value.get("forced_iou") is None else fields.number("forced_iou", 0.0, 1.0),
+        near_px=0.0 if fields.value.get("near_px") is None else fields.number("near_px", 0.0, 1e9),
+        followed_iou=0.0 if fields.value.get("followed_iou") is None else fields.number("followed_iou", 0.0, 1.0),
     )
 
 
@@ -264,6 +269,8 @@ def _merge(limits: Sequence[Limits], *, stricter: bool) -> Limits:
         least(item.margin for item in limits),
         least(item.decoded_px for item in limits),
         most(item.forced_iou for item in limits),
+        near_px=least(item.near_px for item in limits),
+        followed_iou=most(item.followed_iou for item in limits),
     )
 
 

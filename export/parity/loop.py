@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.errors import InputError
+from edgetrack.export.parity.bins import bin_reach
 from edgetrack.export.parity.report import LoopReport, iou
 from edgetrack.runtime.core import CropLoop, FarTracker
 from edgetrack.runtime.tracker import Tracker
@@ -18,6 +20,7 @@ __all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops", "largest_differ
 
 Box = tuple[float, float, float, float]
 
+_FOLLOWS = 0.5  # overlap with the truth
 _NOT_FINITE_PX = 1e9  # reports are JSON, which has no infinity
 
 
@@ -69,6 +72,16 @@ class ArtifactLoop:
         """See `ForcedTracker.leads`; of a centre head, four times the lead of the chosen cell's response."""
         return self._tracker.core.leads
 
+    def reach_px(self, margin: float) -> NDArray[np.floating[Any]]:
+        """See `BinTracker.reach_px`; of a centre head: anywhere, where one cell leads by less."""
+        core = self._tracker.core
+        if not isinstance(core, FarTracker) or core.logits is None:
+            return np.where(self.leads() < margin, np.inf, 0.0)
+        decode = self._spec["decode"]
+        bins, span, expectation = int(decode["bins"]), int(decode["range"]), bool(decode["expectation"])
+        reach = bin_reach(core.logits, margin, bins=bins, span=span, expectation=expectation)
+        return reach * int(self._spec["search"]["size"])
+
     def kept(self) -> NDArray[np.bool_] | None:
         """See `ForcedTracker.kept`."""
         core = self._tracker.core
@@ -84,6 +97,7 @@ def compare_loops(
     clip: str,
     box_px: float,
     minimum_px: float | None = None,
+    truth: Sequence[Box] = (),
     on_frame: Callable[[], None] | None = None,
 ) -> LoopReport:
     """Run both loops over a clip and compare their boxes frame by frame.
@@ -96,6 +110,7 @@ def compare_loops(
         clip: the clip's name, for the report.
         box_px: differences beyond this count as divergence.
         minimum_px: the smallest side that the loop gives a box, where it has one.
+        truth: the target's box in each frame as far as it is known, not finite where it is not visible.
         on_frame: called after each frame, for progress.
 
     Raises:
@@ -103,6 +118,7 @@ def compare_loops(
     """
     overlaps: list[float] = []
     distances: list[float] = []
+    following: list[bool] = []
     smallest = 0
     for index, frame in enumerate(frames):
         if index == 0:
@@ -112,12 +128,18 @@ def compare_loops(
             expected, found = reference.update(frame), candidate.update(frame)
             overlaps.append(iou(expected, found))
             distances.append(largest_difference(expected, found))
+            following.append(index < len(truth) and iou(expected, truth[index]) > _FOLLOWS)
             smallest += minimum_px is not None and min(expected[2:]) <= minimum_px
         if on_frame is not None:
             on_frame()
     if not distances:
         raise InputError(f"clip {clip} has fewer than two frames; give a longer one with --clip")
-    return _summarise(clip, overlaps, distances, box_px, None if minimum_px is None else smallest)
+    report = _summarise(clip, overlaps, distances, box_px, None if minimum_px is None else smallest)
+    if not truth:
+        return report
+    followed = [overlap for overlap, good in zip(overlaps, following, strict=True) if good]
+    mean = sum(followed) / len(followed) if followed else None
+    return replace(report, followed=len(followed), followed_iou=mean)
 
 
 def _summarise(

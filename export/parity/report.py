@@ -27,6 +27,8 @@ class Limits:
     corner_px: float | None = None
     forced_iou: float = 0.0
     tensor_scale: Mapping[str, float] = field(default_factory=dict)
+    near_px: float = 0.0
+    followed_iou: float = 0.0
 
     @property
     def decoded_px(self) -> float:
@@ -45,6 +47,8 @@ class Limits:
             "margin": self.margin,
             "corner_px": self.decoded_px if math.isfinite(self.decoded_px) else None,
             "forced_iou": self.forced_iou,
+            "near_px": self.near_px,
+            "followed_iou": self.followed_iou,
         }
 
 
@@ -96,6 +100,9 @@ class LoopReport:
         box_px: the largest difference in each frame, in order.
         at_minimum: reference boxes with a side at the smallest size the loop gives, whose decoding this comparison
             cannot see; None: the loop has no such size.
+        followed: frames in which the reference's box overlaps the clip's truth by more than half; None: there is no
+            truth.
+        followed_iou: mean overlap over these; None likewise, or where there is none.
     """
 
     clip: str
@@ -106,6 +113,8 @@ class LoopReport:
     first_divergence: int | None
     box_px: tuple[float, ...] = field(repr=False)
     at_minimum: int | None = None
+    followed: int | None = None
+    followed_iou: float | None = None
 
     def passed(self, limits: Limits) -> bool:
         """Whether everything is within the limits."""
@@ -118,12 +127,14 @@ class ForcedReport:
 
     Attributes:
         frames: compared frames.
-        max_corner_px: largest difference of any decoded corner, before clipping, in frame pixels.
+        max_corner_px: largest difference of any decoded corner, before clipping, in pixels; beyond the corner's reach,
+            where it lies among bins that are almost as good (see `Thresholds.near_px`).
         max_swapped: most template tokens of a frame that only the reference kept; None: nothing is dropped.
         corner_px: the largest corner difference in each frame, in order.
         undecided: corners, of four a frame, that were not judged: the reference's own decision was too close.
         min_iou: smallest overlap of the boxes between the corners, over frames with all corners judged; None: no such
             frame.
+        max_reach_px: the largest reach of a judged corner.
     """
 
     frames: int
@@ -132,6 +143,7 @@ class ForcedReport:
     corner_px: tuple[float, ...] = field(repr=False)
     undecided: int = 0
     min_iou: float | None = None
+    max_reach_px: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -225,6 +237,9 @@ class ParityReport:
                 _iou_row("boxes, smallest IoU", loop.min_iou, limits.min_iou),
                 _iou_row("boxes, mean IoU", loop.mean_iou, limits.mean_iou),
             ]
+            if loop.followed_iou is not None:
+                what = f"boxes, mean IoU in the {loop.followed} frames with the target"
+                table.append(_iou_row(what, loop.followed_iou, limits.followed_iou))
             if loop.at_minimum is not None:
                 table.append(("boxes with a side at the minimum size", f"{loop.at_minimum} of {loop.frames}", "-", ""))
         return table
@@ -266,6 +281,8 @@ def _forced_rows(forced: ForcedReport, limits: Limits) -> list[tuple[str, str, s
     table = [_row("decoded corners, largest difference", f"{found:.2g} px", px, found <= limits.decoded_px)]
     if limits.forced_iou > 0 and forced.min_iou is not None:
         table.append(_iou_row("decoded boxes, smallest IoU", forced.min_iou, limits.forced_iou))
+    if forced.max_reach_px > 0:
+        table.append(("of which close decisions may move", f"{forced.max_reach_px:.2g} px", "more", ""))
     table.append(("corners decided too closely to judge", f"{forced.undecided} of {4 * forced.frames}", "-", ""))
     if forced.max_swapped is not None:
         accepted = "-" if limits.swapped is None else f"≤ {limits.swapped}"
@@ -308,4 +325,9 @@ def _loop_failures(loop: LoopReport, limits: Limits) -> list[str]:
         found.append(f"smallest IoU is {loop.min_iou:.4f} (accepted {limits.min_iou:g})")
     if loop.mean_iou < limits.mean_iou:
         found.append(f"mean IoU is {loop.mean_iou:.4f} (accepted {limits.mean_iou:g})")
+    if loop.followed_iou is not None and loop.followed_iou < limits.followed_iou:
+        found.append(
+            f"mean IoU where the reference follows the target is {loop.followed_iou:.4f} "
+            f"(accepted {limits.followed_iou:g})"
+        )
     return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgetrack.errors import ArtifactError
 from edgetrack.export.onnx_graph import infer_types
-from edgetrack.export.precision.islands import deciding_nodes, sensitive_nodes
+from edgetrack.export.precision.islands import deciding_nodes, entry_nodes, residual_nodes, sensitive_nodes
 
 __all__ = ["to_half"]
 
@@ -60,6 +60,7 @@ class _Conversion:
             if item.data_type == self._float and np.prod(item.dims, dtype=np.int64) == 1
         }
         kept = sensitive_nodes(self._graph, small) | deciding_nodes(self._graph, features)
+        kept |= residual_nodes(self._graph) | entry_nodes(self._graph)
         self._kept = kept | _coarse_scales(self._graph, self._stored)
         self._nodes: list[Any] = []
         self._now: dict[str, int] = {}  # value -> its type in the new graph

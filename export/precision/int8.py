@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from edgetrack.export.precision.islands import deciding_nodes
 from edgetrack.export.precision.plan import CalibrationPlan
 from edgetrack.export.precision.products import Layer, layers_of, plain_products, total_macs
 from edgetrack.export.precision.quantize import Ranges, measure_ranges
+from edgetrack.export.precision.sensitivity import Sensitivity, choose
 
 if TYPE_CHECKING:
     from edgetrack.export.models.base import DeployGraph
@@ -52,11 +53,13 @@ class Quantization:
         graphs: role -> graph.
         kept: names (role/node) of layers that could be 8-bit and stay in higher precision, because boxes need it.
         manifest: the manifest's `calibration`.
+        sensitivity: what `kept` follows from; None where it was not looked for.
     """
 
     graphs: Mapping[str, PlainGraph]
     kept: frozenset[str] = frozenset()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    sensitivity: Sensitivity | None = None
 
     def layers(self, role: str) -> frozenset[str]:
         """Return the names of the nodes of a graph that become 8-bit."""
@@ -70,7 +73,13 @@ class Quantization:
 
 
 def quantize(
-    source: Source, plan: CalibrationPlan, folder: Path, *, threads: int | None = None, progress: Progress
+    source: Source,
+    plan: CalibrationPlan,
+    folder: Path,
+    *,
+    threads: int | None = None,
+    search: bool = False,
+    progress: Progress,
 ) -> Quantization:
     """Write the float32 graphs, run them along the calibration's clips and measure the ranges of their activations.
 
@@ -79,10 +88,12 @@ def quantize(
         plan: with what.
         folder: an existing folder; what is written there must stay until the typed graphs are written.
         threads: CPU threads; None leaves it to ONNX Runtime.
+        search: find the layers that have to stay in higher precision for the plan's budget; else all become 8-bit.
         progress: told of stages and steps.
 
     Raises:
         CalibrationError: the clips cannot be used.
+        ParityError: the budget does not hold as long as anything is 8-bit.
     """
     kept, held_out = divide(read_clips(plan.spec), plan.seed)
     stretches = choose_stretches(kept, plan.frames, plan.seed)
@@ -99,7 +110,13 @@ def quantize(
         layers, bearing, macs = models[graph.role]
         ranges = measure_ranges(paths[graph.role], samples.of(graph.role))
         graphs[graph.role] = PlainGraph(graph, paths[graph.role], layers, bearing, macs, ranges)
-    return Quantization(graphs, manifest=_manifest(plan, samples, held_out))
+    made = Quantization(graphs, manifest=_manifest(plan, samples, held_out))
+    if not search:
+        return made
+    chosen, found = choose(
+        source, made, plan, samples=samples, held_out=held_out, folder=folder, threads=threads, progress=progress
+    )
+    return replace(chosen, sensitivity=found)
 
 
 def _write_plain(graph: DeployGraph, path: Path) -> tuple[tuple[Layer, ...], frozenset[str], int]:

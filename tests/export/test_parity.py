@@ -15,6 +15,7 @@ from toy_family import TOY, ToyNet
 from edgetrack.errors import InputError
 from edgetrack.export.models.base import ParityInput
 from edgetrack.export.models.fartrack import FARTRACK
+from edgetrack.export.parity.bins import bin_reach
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.forced import compare_forced
 from edgetrack.export.parity.gate import _check_limits
@@ -155,6 +156,8 @@ def test_report_for_the_manifest():
         "margin": 0.0,
         "corner_px": None,
         "forced_iou": 0.0,
+        "near_px": 0.0,
+        "followed_iou": 0.0,
     }
     assert "box_px" not in found["closed_loop"]
     json.dumps(found, allow_nan=False)
@@ -276,7 +279,7 @@ class Forced(Scripted):
 
 def force(reference, candidate, margin=0.0):
     clip = Clip("c", "c", BOX, 4, (BOX, (math.nan,) * 4))
-    return compare_forced(reference, candidate, [np.zeros((90, 120, 3), np.uint8)] * 4, clip, margin)
+    return compare_forced(reference, candidate, [np.zeros((90, 120, 3), np.uint8)] * 4, clip, margin=margin)
 
 
 def test_forced_pass_sees_what_clipping_hides():
@@ -297,6 +300,58 @@ class Placed(Forced):
 
     def corners_px(self):
         return np.array([10.0 + self.error, 20.0, 40.0 + self.error, 60.0])
+
+
+class Binned(Forced):
+    """A loop that decides among bins: close decisions may move its last corner by `far` pixels."""
+
+    def __init__(self, count, far, **given) -> None:
+        super().__init__(count, **given)
+        self.far, self.margins = far, []
+
+    def reach_px(self, margin):
+        self.margins.append(margin)
+        return np.array([0.0, 0.0, 0.0, self.far])
+
+
+def test_close_decisions_among_neighbours_are_judged_by_how_far_they_reach():
+    def found(far, error):
+        clip = Clip("c", "c", BOX, 4, (BOX, (math.nan,) * 4))
+        frames = [np.zeros((90, 120, 3), np.uint8)] * 4
+        return compare_forced(Binned(3, far), Forced(3, error=error), frames, clip, margin=0.1, near_px=3.0)
+
+    near = found(2.0, 2.25)
+    assert (near.undecided, near.max_reach_px) == (0, 2)
+    assert near.max_corner_px == pytest.approx(0.25)
+    assert found(2.0, 9.0).max_corner_px == pytest.approx(7), "a wrong corner is found among neighbours too"
+    assert found(2.0, 1.0).max_corner_px == 0
+    assert found(50.0, 9.0).undecided == 3, "a rival far away: nothing can be said of that corner"
+    assert found(2.0, math.nan).max_corner_px > 1e6
+
+
+def test_reach_of_bins():
+    logits = np.full((4, 605), -9.0, np.float32)
+    logits[:, 100] = 5.0
+    logits[0, 103], logits[1, 110], logits[2, 300], logits[3, 602] = 4.95, 4.5, 4.95, 4.95
+    reach = bin_reach(logits, 0.1, bins=300, span=2, expectation=True)
+    np.testing.assert_allclose(reach, [1.5 / 299, 0, 100 / 299, np.inf])
+    np.testing.assert_allclose(bin_reach(logits, 1.0, bins=300, span=2, expectation=False)[:2] * 299, [3, 10])
+
+
+def test_boxes_are_judged_where_the_reference_follows_the_target():
+    blank = [np.zeros((4, 4, 3), np.uint8)] * 4
+    away, moved = (500.0, 0.0, 30.0, 30.0), (BOX[0] + BOX[2] / 2, *BOX[1:])
+    truth = (BOX, BOX, BOX, (math.nan,) * 4)
+    found = compare_loops(
+        Scripted([BOX, away, BOX]), Scripted([moved, BOX, away]), blank, BOX, clip="c", box_px=1.0, truth=truth
+    )
+    assert (found.followed, found.followed_iou) == (1, pytest.approx(1 / 3))
+    for limit, verdict in ((0.5, "failed"), (0.3, "passed"), (0.0, "passed")):
+        limits = Limits({}, math.inf, 0.0, 0.0, followed_iou=limit)
+        assert ParityReport("r", limits, (tensor(0.0, None),), found).verdict == verdict
+    lost = compare_loops(Scripted([away] * 3), Scripted([BOX] * 3), blank, BOX, clip="c", box_px=1.0, truth=truth)
+    assert (lost.followed, lost.followed_iou) == (0, None)
+    assert compare_loops(Scripted([BOX] * 3), Scripted([BOX] * 3), blank, BOX, clip="c", box_px=1.0).followed is None
 
 
 def test_forced_boxes_are_judged_by_overlap():
@@ -337,8 +392,8 @@ def test_limits_that_fit_nothing(search):
 
 
 def test_precision_without_limits():
-    with pytest.raises(InputError, match="no limits for precision 'int8'; known: fp32, fp16"):
-        FARTRACK.thresholds("fartrack-pico", "int8")
+    with pytest.raises(InputError, match="no limits for precision 'fp8'; known: fp32, fp16, int8, mixed"):
+        FARTRACK.thresholds("fartrack-pico", "fp8")
 
 
 def test_decoded_corners_have_a_limit_of_their_own():
