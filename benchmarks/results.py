@@ -20,7 +20,7 @@ from typing import Any
 import edgetrack
 from edgetrack import errors, export
 from edgetrack.artifact import MANIFEST_NAME, read_artifact, sha256_of
-from edgetrack.benchmarks import bench, exporting, footprint, growth, outside, profile, startup
+from edgetrack.benchmarks import bench, exporting, footprint, growth, outside, precisions, profile, startup
 from edgetrack.benchmarks.clip_head import clip_head_words
 from edgetrack.benchmarks.device import describe_machine
 from edgetrack.benchmarks.files import read_document, write_document
@@ -131,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="measure again what is stored")
     parser.add_argument("--render", action="store_true", help="measure nothing, write the page from what is stored")
     parser.add_argument("--wheel", type=Path, help="a built wheel, to report its size; default: build it")
+    parser.add_argument("--calib", type=Path, help="clips to calibrate int8 with; without it precisions are left out")
+    parser.add_argument("--data", type=Path, help="other clips with boxes, to compare precisions on")
     parser.add_argument("--folder", type=Path, default=_HERE, help="where results/ and RESULTS.md are")
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"), help="where artifacts are exported to")
     return parser
@@ -144,7 +146,7 @@ def _run(options: argparse.Namespace) -> None:
         work = options.work.resolve()
         if options.wheel is not None and not options.wheel.is_file():
             raise errors.InputError(f"wheel {options.wheel} does not exist; leave --wheel out to have it built")
-        every = parts(work, options.threads, options.wheel)
+        every = [*parts(work, options.threads, options.wheel), *_precisions(options, work)]
         chosen = [part for part in every if any(word in part.name for word in options.only or [""])]
         if not chosen:
             raise errors.InputError(f"no part has {' or '.join(options.only)} in its name; leave --only out for all")
@@ -186,6 +188,18 @@ def parts(work: Path, threads: int, wheel: Path | None = None) -> Iterator[Part]
         paths = tuple(_artifact(work, variant, target) for target in ENGINES)
         words = (*map(str, paths), "--threads", str(threads))
         yield Part(f"footprint-{variant}", footprint.SCHEMA, "edgetrack.benchmarks.footprint", words, paths)
+
+
+def _precisions(options: argparse.Namespace, work: Path) -> Iterator[Part]:
+    """Yield the part that needs data, which is not in the repository, if that is given."""
+    if (options.calib is None) != (options.data is None):
+        raise errors.InputError(
+            "give both or neither: --calib, clips to calibrate with, and --data, others to judge on"
+        )
+    if options.calib is not None:
+        data = ("--calib", str(options.calib.resolve()), "--data", str(options.data.resolve()))
+        words = (*data, "--threads", str(options.threads), "--work", str(work / "precisions"))
+        yield Part("precisions", precisions.SCHEMA, "edgetrack.benchmarks.precisions", words)
 
 
 def _artifact(work: Path, variant: str, target: str) -> Path:

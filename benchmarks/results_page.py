@@ -10,6 +10,7 @@ from edgetrack.benchmarks.footprint_page import footprints
 from edgetrack.benchmarks.goals import NOT_MEASURED, VARIANTS, goals, is_disturbed
 from edgetrack.benchmarks.markdown import table
 from edgetrack.benchmarks.others import QUIET_SHARE
+from edgetrack.benchmarks.precisions_page import precision_goals, precision_section
 
 __all__ = ["render"]
 
@@ -71,6 +72,7 @@ def render(results: Mapping[str, Document]) -> str:
     if benches:
         sections += [*_loops(benches), *_stages(benches), *_beginnings(benches)]
     sections += footprints(sizes)
+    sections += precision_section(results.get("precisions"))
     sections += [*_outside(results), *_startup(results), *_growth(results)]
     if profiles:
         sections += [*_matrix(profiles), *_operators(profiles)]
@@ -95,7 +97,7 @@ def _machine(results: Mapping[str, Document]) -> Iterator[str]:
 def _goals(results: Mapping[str, Document]) -> Iterator[str]:
     rows = [
         (goal.what, goal.wanted, goal.found + _DISTURBED * goal.disturbed, "yes" if goal.reached else "**no**")
-        for goal in goals(results)
+        for goal in [*goals(results), *precision_goals(results.get("precisions"))]
     ]
     yield "## Goals\n"
     yield table(("goal", "wanted", "found", "reached"), rows)

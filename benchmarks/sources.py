@@ -19,7 +19,7 @@ _PACKAGES = {
 }
 _PRESENTATION = {
     f"edgetrack/benchmarks/{name}.py"
-    for name in ("footprint_page", "goals", "markdown", "plot", "results", "results_page")
+    for name in ("footprint_page", "goals", "markdown", "plot", "precisions_page", "results", "results_page")
 }
 
 

@@ -23,6 +23,7 @@ from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.precision import CalibrationPlan, Quantization, check_calibration, quantize, write_typed
 from edgetrack.export.precision.plot import check_plot, write_plot
 from edgetrack.export.source import STAND_IN, Source, load_source
+from edgetrack.export.speed import FloatTwin, SpeedCheck, speed_section
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
 from edgetrack.export.targets.base import ExtraFile
 
@@ -34,6 +35,7 @@ __all__ = [
     "export_tracker",
     "plan_export",
     "run_plan",
+    "source_of",
     "verify_artifact",
 ]
 
@@ -131,7 +133,7 @@ def plan_export(
     if calibration is not None:
         check_plot()
     chosen = _device_of(info, device)
-    said = info.check_options(options or {})
+    said = info.check_options(options or {}, precision)
     writer_of(info.name, said).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
     return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, said, calibration)
@@ -164,6 +166,7 @@ def export_tracker(
     options: Mapping[str, Any] | None = None,
     calibration: CalibrationPlan | None = None,
     threads: int | None = None,
+    speed: SpeedCheck | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build an artifact and prove it against the published loop: `plan_export`, then `run_plan`; see these."""
@@ -178,7 +181,9 @@ def export_tracker(
         options=options,
         calibration=calibration,
     )
-    return run_plan(plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=progress)
+    return run_plan(
+        plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, speed=speed, progress=progress
+    )
 
 
 def run_plan(
@@ -188,6 +193,7 @@ def run_plan(
     force: bool = False,
     allow_mismatch: bool = False,
     threads: int | None = None,
+    speed: SpeedCheck | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build an artifact and prove it; nothing is at `plan.output` unless that succeeds.
@@ -198,6 +204,8 @@ def run_plan(
         force: replace an artifact that is there.
         allow_mismatch: keep an artifact that fails the gate, with the failure in its manifest.
         threads: CPU threads for PyTorch and the engine in the gate; None leaves it to them.
+        speed: compares the whole loop with that of a float32 build, where another precision is asked for; what it
+            returns is in the manifest as `precision.speed`. None: the manifest says that it was not measured.
         progress: told of stages and steps.
 
     Raises:
@@ -218,6 +226,12 @@ def run_plan(
         artifact = read_artifact(writer.folder)
         report = check_against_source(source, artifact, clip, threads=threads, progress=progress)
         report = _judge(report, plan.output, allow_mismatch)
+        if plan.precision != "fp32":
+            with tempfile.TemporaryDirectory(prefix="edgetrack-") as scratch:
+                base = FloatTwin(
+                    plan, lambda twin, folder: _build(twin, source, folder, threads, Silent()), Path(scratch)
+                )
+                manifest["precision"]["speed"] = speed_section(base, writer.folder, report.not_run, speed, progress)
         progress.stage("write")
         writer.write_manifest({**manifest, "verification": report.as_dict()})
         path = writer.commit()
@@ -254,14 +268,19 @@ def verify_artifact(
         InputError: no weights are given, or the clip cannot be used.
     """
     artifact = read_artifact(path)
-    if weights is None:
-        weights = _known_weights(artifact)
     (progress or Silent()).stage("load weights")
-    used_seed = seed if seed is not None else artifact.build.seed or 0
-    source = load_source(artifact.model.variant, weights, used_seed)
+    source = source_of(artifact, weights, seed)
     return check_against_source(
         source, artifact, clip or demo_clip(), device=device, threads=threads, progress=progress
     )
+
+
+def source_of(artifact: Artifact, weights: str | Path | None, seed: int | None) -> Source:
+    """Load what an artifact was built from; see `verify_artifact` for arguments and errors."""
+    if weights is None:
+        weights = _known_weights(artifact)
+    used_seed = seed if seed is not None else artifact.build.seed or 0
+    return load_source(artifact.model.variant, weights, used_seed)
 
 
 def _known_weights(artifact: Artifact) -> str:

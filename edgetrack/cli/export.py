@@ -20,6 +20,7 @@ from edgetrack.cli.calibration_options import (
     calibration_from_options,
 )
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
+from edgetrack.cli.speed import NoSpeedCheckOption, in_words, speed_check, warn_if_slow
 from edgetrack.cli.target_options import with_target_options
 from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
@@ -104,6 +105,7 @@ def run(
         bool, typer.Option("--allow-mismatch", help="Keep an artifact that fails, and record that it does.")
     ] = False,
     threads: ThreadsOption = None,
+    no_speed_check: NoSpeedCheckOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, build nothing.")] = False,
     as_json: JsonOption = False,
     options: Mapping[str, Any],
@@ -115,7 +117,7 @@ def run(
     altered = {"depth": depth, "keep": keep, "division-threshold": division_threshold}
     variant = _checked_names(model, altered, target, precision)
     with usage_error("--target"):
-        target_of(target).check_options(options)
+        target_of(target).check_options(options, precision)
     with usage_error("--weights"):
         weights = resolve_weights(model, weights)
     check_torch()
@@ -147,7 +149,15 @@ def run(
         return
     steps = None if chosen.count is None or calibration is not None else chosen.count + FIXED_STEPS
     with console.progress(steps, f"export {variant}") as bar:
-        result = run_plan(plan, clip=chosen, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=bar)
+        result = run_plan(
+            plan,
+            clip=chosen,
+            force=force,
+            allow_mismatch=allow_mismatch,
+            threads=threads,
+            speed=None if no_speed_check else speed_check(chosen, threads, bar),
+            progress=bar,
+        )
     _print_result(result, plan, as_json)
 
 
@@ -242,17 +252,22 @@ def _print_result(result: ExportResult, plan: ExportPlan, as_json: bool) -> None
     from edgetrack.artifact import read_artifact
 
     artifact = read_artifact(result.path, verify_checksums=False)
+    precision = artifact.manifest["precision"]
     warn_about(result.report, artifact.model.weights)
     if not all(entry.file.endswith(plan.target.suffix) for entry in artifact.graphs):
         console.warn(
             f"not built: a tool of target {plan.target.name} is missing here; `edgetrack rebuild {result.path}` builds "
             "it where that is installed, and a script in the folder says what is run"
         )
+    warn_if_slow(precision)
     if as_json:
         verification = result.report.as_dict()
-        console.emit_json({"schema": 1, "path": str(result.path), "verification": verification})
+        told = {"path": str(result.path), "verification": verification, "speed": precision.get("speed")}
+        console.emit_json({"schema": 1, **told})
         return
     if result.report.loop is not None:
         print_report(result.report, plan.output.name)
+    if precision.get("speed", {}).get("faster"):
+        console.line(f"{precision['actual']} is {in_words(precision['speed'])}")
     megabytes = artifact.size_bytes() / 1e6
     console.line(f"wrote {result.path} ({megabytes:.1f} MB), verification: {result.report.verdict}")

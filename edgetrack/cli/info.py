@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetrack.cli import console
 from edgetrack.cli.options import ArtifactArgument, JsonOption
+from edgetrack.cli.speed import in_words
 
 if TYPE_CHECKING:
     from edgetrack.artifact import Artifact, TensorInfo
@@ -55,6 +56,8 @@ def _facts(found: Artifact) -> Iterator[tuple[str, str]]:
     if found.calibration is not None:
         made = found.calibration
         yield "calibrated", f"{made.get('count')} frames of {made.get('source')}, seed {made.get('seed')}"
+    if (words := in_words(found.manifest["precision"].get("speed"))) is not None:
+        yield "speed", words
     template, search = tracker["template"], tracker["search"]
     yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
     yield "search", f"{search['size']} px square, {search['factor']:g} times the target"

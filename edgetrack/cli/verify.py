@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 import typer
 
 from edgetrack.cli import console
+from edgetrack.cli.bisect import Bisect, run_bisect
 from edgetrack.cli.export import (
     ClipInitOption,
     ClipOption,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 _FIXED_STEPS = 2
+_BISECTED_FRAME = 8
 
 
 class Options(TypedDict):
@@ -55,18 +57,37 @@ def run(
     init: ClipInitOption = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Find the first layer that differs; files of ONNX Runtime and OpenVINO.")
+    ] = False,
+    limit: Annotated[
+        float | None,
+        typer.Option("--limit", help="With --bisect: accepted relative error of a layer; default: by precision."),
+    ] = None,
+    frame: Annotated[
+        int | None, typer.Option("--frame", min=1, help="With --bisect: frame of the clip to compare on; default: 8.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="With --bisect: folder for table and picture; default: <artifact>-bisect."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare an artifact with its source, or with another artifact, on this machine.
 
-    Exit code 3 if they differ by more than the family's thresholds.
+    Exit code 3 if they differ by more than the family's thresholds; with --bisect, if a layer differs.
     """
     from edgetrack.artifact import read_artifact
 
     if other is not None and (weights is not None or seed is not None):
         raise typer.BadParameter("give either another artifact or --weights/--seed", param_hint="OTHER")
+    _check_bisect(bisect, limit, frame, output, device)
     found = read_artifact(artifact)
     chosen = clip_from_options(clip, init)
+    if bisect:
+        said = Bisect(weights, seed, frame or _BISECTED_FRAME, limit, output, threads, as_json)
+        run_bisect(found, None if other is None else read_artifact(other), chosen, said)
+        return
     steps = None if chosen.count is None else chosen.count + _FIXED_STEPS
     with console.progress(steps, "verify") as bar:
         options: Options = {"device": device, "threads": threads, "progress": bar}
@@ -75,6 +96,17 @@ def run(
         else:
             report = _against_source(artifact, weights, seed, chosen, options)
     _conclude(report, found, as_json)
+
+
+def _check_bisect(bisect: bool, limit: float | None, frame: int | None, output: Path | None, device: str) -> None:
+    """Refuse options that mean nothing together."""
+    given = {"--limit": limit, "--frame": frame, "--output": output}
+    if not bisect and (named := [name for name, value in given.items() if value is not None]):
+        raise typer.BadParameter("only together with --bisect", param_hint=", ".join(named))
+    if bisect and device not in ("auto", "cpu"):
+        raise typer.BadParameter("--bisect looks into graphs on the CPU", param_hint="--device")
+    if limit is not None and not 0 < limit < float("inf"):
+        raise typer.BadParameter(f"{limit} is no relative error; give a number above 0", param_hint="--limit")
 
 
 def _conclude(report: ParityReport, found: Artifact, as_json: bool) -> None:

@@ -53,6 +53,15 @@ register(
         extras=("export",),
         computes={"fp16": {"cpu": "fp32"}, "mixed": {"cpu": "int8"}},
         note="ONNX opset 20, on any CPU, NVIDIA GPU or Ascend NPU; fp16 halves the weights, a CPU computes in fp32",
+        options=(
+            TargetOption(
+                "int8-path",
+                "how int8 finds the range of activations: calibrated, in each run, or what is faster on this CPU",
+                default="auto",
+                choices=("auto", "dynamic", "static"),
+                precisions=("int8",),
+            ),
+        ),
     ),
     "edgetrack.export.targets.onnx:OnnxTarget",
 )

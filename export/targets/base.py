@@ -32,6 +32,7 @@ class TargetOption:
         pattern: regular expression that a text has to match as a whole, if one must; `help` says what it asks for.
         here_only: it names something of the machine that builds (a file, a device), so that an artifact does not keep
             it for a later `edgetrack rebuild` on another machine.
+        precisions: of the artifact, at which it means something; empty: at all.
     """
 
     name: str
@@ -42,6 +43,11 @@ class TargetOption:
     required: bool = False
     pattern: str = ""
     here_only: bool = False
+    precisions: tuple[str, ...] = ()
+
+    def holds_at(self, precision: str) -> bool:
+        """Return whether the option means something at `precision`."""
+        return not self.precisions or precision in self.precisions
 
     def checked(self, target: str, value: object) -> Any:  # noqa: ANN401 (what `kind` says)
         """Return `value`, or the default for None; InputError if it cannot be."""
@@ -104,14 +110,20 @@ class TargetInfo:
         if precision not in self.precisions:
             raise InputError(f"target {self.name} has no precision {precision!r}; give {' or '.join(self.precisions)}")
 
-    def check_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def check_options(self, given: Mapping[str, Any], precision: str | None = None) -> dict[str, Any]:
         """Return the value of every option of this target; None among `given` counts as not said.
 
         Raises:
-            InputError: one is missing, impossible, or of another target.
+            InputError: one is missing, impossible, of another target, or means nothing at `precision`, where that is
+                given.
         """
         known = {option.name: option for option in self.options}
         for name, value in given.items():
+            option = known.get(name)
+            if option and precision and value not in (None, option.default) and not option.holds_at(precision):
+                raise InputError(
+                    f"--{name} is for precision {' or '.join(option.precisions)}, not {precision}; leave it out"
+                )
             if value is not None and name not in known:
                 listed = ", ".join(f"--{option}" for option in known) or "none"
                 raise InputError(f"target {self.name} has no option --{name}; it has {listed}")
