@@ -10,6 +10,7 @@ from typing import Any
 
 from edgetrack.errors import InputError
 from edgetrack.export.targets.base import TargetInfo, TargetOption, TargetWriter
+from edgetrack.export.targets.qnn_socs import ARCHITECTURES, SOCS
 from edgetrack.registry import Registry
 
 __all__ = ["TARGETS", "TargetInfo", "TargetOption", "TargetWriter", "register", "target_of", "writer_of"]
@@ -66,4 +67,23 @@ register(
         note="OpenVINO IR, on Intel CPU, GPU and NPU; fp16 halves the weights, a CPU still computes in fp32",
     ),
     "edgetrack.export.targets.openvino:OpenVinoTarget",
+)
+register(
+    TargetInfo(
+        name="qnn",
+        aliases=("snapdragon", "htp"),
+        engine="qnn",
+        suffix=".onnx",
+        precisions=("fp16",),
+        devices=("npu", "htp-emulator"),
+        extras=("export", "qnn"),
+        typed={"fp16": "fp32"},
+        options=(
+            TargetOption("htp-arch", "architecture of the HTP", choices=tuple(map(str, ARCHITECTURES)), required=True),
+            TargetOption("soc-model", "the chip, which fp16 needs", choices=tuple(SOCS)),
+            TargetOption("no-source", "leave out the graphs that were compiled", kind=bool, default=False),
+        ),
+        note="QNN contexts for the NPU (HTP) of Snapdragons; compiled and emulated on x86-64 Linux",
+    ),
+    "edgetrack.export.targets.qnn:QnnTarget",
 )

@@ -11,3 +11,4 @@ __all__ = ["ENGINES"]
 ENGINES: Registry[type[Engine]] = Registry("engine", EngineUnavailable)
 ENGINES.register("onnxruntime", "edgetrack.runtime.engines.onnxruntime:OnnxRuntimeEngine", aliases=("ort",))
 ENGINES.register("openvino", "edgetrack.runtime.engines.openvino:OpenVinoEngine", aliases=("ov",))
+ENGINES.register("qnn", "edgetrack.runtime.engines.qnn:QnnEngine", aliases=("htp",))
