@@ -42,7 +42,7 @@ def model_sections(source: Source) -> dict[str, Any]:
 def target_sections(
     target: TargetInfo, precision: str, writer: TargetWriter, device: str, islands: Sequence[str]
 ) -> dict[str, Any]:
-    """Return `precision`, `calibration` and `target`.
+    """Return `precision` and `target`.
 
     Args:
         target: what it was built for.
@@ -53,7 +53,6 @@ def target_sections(
     """
     return {
         "precision": {"asked": precision, "actual": precision, "fp32_islands": list(islands)},
-        "calibration": None,
         "target": {
             "name": target.name,
             "engine": target.engine,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import logging
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,12 @@ from edgetrack.errors import ArtifactError
 if TYPE_CHECKING:
     from edgetrack.export.models.base import DeployGraph
 
-__all__ = ["OPSET", "write_onnx"]
+__all__ = ["OPSET", "check_types", "infer_types", "infer_values", "write_onnx"]
 
 OPSET = 20
 _SMALL_BYTES = 1024
+_COUNTER = re.compile(r"_\d+$")
+_SCOPES = "pkg.torch.onnx.name_scopes"
 # Operators of data-dependent control flow or shapes: engines run them slowly or not at all.
 _UNWANTED = {"Shape", "If", "Loop", "Scan", "NonZero", "Size", "SequenceConstruct"}
 
@@ -58,8 +62,58 @@ def write_onnx(graph: DeployGraph, path: Path, metadata: Mapping[str, str]) -> N
     gc.collect()
     _clean(model, metadata)
     _check(model, graph)
-    onnx.checker.check_model(_without_weights(model), full_check=True)
+    check_types(model)
     onnx.save_model(model, str(path))
+
+
+def check_types(model: Any) -> None:  # noqa: ANN401 (onnx.ModelProto)
+    """Check a model against ONNX's rules, types and shapes included.
+
+    Raises:
+        ArtifactError: it breaks one.
+    """
+    import onnx
+
+    try:
+        onnx.checker.check_model(_without_weights(model), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ArtifactError(
+            f"graph {model.graph.name} breaks a rule of ONNX: {' '.join(str(error).split())}"
+        ) from error
+
+
+def infer_types(model: Any) -> dict[str, int]:  # noqa: ANN401 (onnx.ModelProto)
+    """Return value -> element type (onnx.TensorProto's numbers) of everything in a model.
+
+    Raises:
+        ArtifactError: the model breaks a rule of ONNX.
+    """
+    return {name: value.type.tensor_type.elem_type for name, value in infer_values(model).items()}
+
+
+def infer_values(model: Any) -> dict[str, Any]:  # noqa: ANN401 (onnx.ModelProto)
+    """Return value -> onnx.ValueInfoProto, type and shape of everything in a model.
+
+    Raises:
+        ArtifactError: the model breaks a rule of ONNX.
+    """
+    import onnx
+
+    try:
+        found = onnx.shape_inference.infer_shapes(_without_weights(model), strict_mode=True, data_prop=True).graph
+    except onnx.shape_inference.InferenceError as error:
+        raise ArtifactError(
+            f"graph {model.graph.name} breaks a rule of ONNX: {' '.join(str(error).split())}"
+        ) from error
+    values = {value.name: value for value in (*found.value_info, *found.input, *found.output)}
+    for item in found.initializer:
+        values[item.name] = onnx.helper.make_tensor_value_info(item.name, item.data_type, item.dims)
+    return values
+
+
+def _broken(model: Any, error: Exception) -> ArtifactError:  # noqa: ANN401 (onnx.ModelProto)
+    reason = " ".join(str(error).split())
+    return ArtifactError(f"graph {model.graph.name} breaks a rule of ONNX ({reason}); choose --precision fp32")
 
 
 def _without_weights(model: Any) -> Any:  # noqa: ANN401 (onnx.ModelProto)
@@ -82,9 +136,10 @@ def _without_weights(model: Any) -> Any:  # noqa: ANN401 (onnx.ModelProto)
 
 
 def _clean(model: Any, metadata: Mapping[str, str]) -> None:  # noqa: ANN401 (an onnx.ModelProto)
-    """Remove what the exporter leaves of this machine (source paths, stack traces) and set the metadata."""
+    """Name nodes after their modules, remove what the exporter leaves of this machine, and set the metadata."""
     import onnx
 
+    _name_nodes(model.graph.node)
     model.producer_name = "edgetrack"
     model.ClearField("doc_string")
     model.graph.ClearField("doc_string")
@@ -93,6 +148,18 @@ def _clean(model: Any, metadata: Mapping[str, str]) -> None:  # noqa: ANN401 (an
         item.ClearField("doc_string")
         del item.metadata_props[:]
     onnx.helper.set_model_props(model, dict(metadata))
+
+
+def _name_nodes(nodes: Iterable[Any]) -> None:
+    """Name every node as the module that it comes from and its operation there: blocks.0.norm1.layer_norm."""
+    taken: dict[str, int] = {}
+    for node in nodes:
+        given = {item.key: item.value for item in node.metadata_props}
+        scopes = ast.literal_eval(given.get(_SCOPES, "[]"))
+        scopes = [*scopes[-2:-1], *(_COUNTER.sub("", name) for name in scopes[-1:])]
+        name = ".".join(filter(None, scopes)) or node.name
+        taken[name] = taken.get(name, 0) + 1
+        node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
 
 
 def _check(model: Any, graph: DeployGraph) -> None:  # noqa: ANN401 (an onnx.ModelProto)

@@ -19,7 +19,7 @@ from edgetrack.export.models import find_variant
 from edgetrack.export.parity.clip import Clip, demo_clip
 from edgetrack.export.parity.gate import Progress, Silent, check_against_source
 from edgetrack.export.parity.report import ParityReport
-from edgetrack.export.precision import write_typed
+from edgetrack.export.precision import CalibrationPlan, Quantization, check_calibration, quantize, write_typed
 from edgetrack.export.source import STAND_IN, Source, load_source
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
 
@@ -53,6 +53,7 @@ class ExportPlan:
         output: the artifact's folder.
         device: what the gate runs it on and the manifest names, one of the target's.
         options: the target's own, each with its value.
+        calibration: for int8 and mixed, else None.
     """
 
     variant: str
@@ -63,6 +64,7 @@ class ExportPlan:
     output: Path
     device: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    calibration: CalibrationPlan | None = None
 
     @property
     def command(self) -> str:
@@ -75,6 +77,7 @@ class ExportPlan:
             value = self.options.get(option.name, option.default)
             if value != option.default:
                 words += [f"--{option.name}"] if option.kind is bool else [f"--{option.name}", str(value)]
+        words += self.calibration.words() if self.calibration is not None else []
         return shlex.join(words)
 
 
@@ -96,6 +99,7 @@ def plan_export(
     seed: int = 0,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
+    calibration: CalibrationPlan | None = None,
 ) -> ExportPlan:
     """Check names and packages.
 
@@ -108,9 +112,11 @@ def plan_export(
         seed: of stand-in weights.
         device: one of the target's, as "cpu", "cuda:1" or "GPU"; None: its first one.
         options: the target's own, as `TargetInfo.options` declares them.
+        calibration: what int8 and mixed are calibrated with; there is no default.
 
     Raises:
-        InputError: no such variant, target, precision, device or option, or a seed below 0 or above 2**53 - 1.
+        InputError: no such variant, target, precision, device or option, a seed below 0 or above 2**53 - 1, or no
+            calibration where the precision needs one, or one where it needs none.
         EngineUnavailable: a package that the target needs is not installed.
     """
     find_variant(variant)
@@ -118,11 +124,12 @@ def plan_export(
         raise InputError(f"seed is {seed}; give a number from 0 to {_MAX_SEED}")
     info = target_of(target)
     info.check_precision(precision)
+    check_calibration(precision, calibration)
     chosen = _device_of(info, device)
     said = info.check_options(options or {})
     writer_of(info.name, said).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
-    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, said)
+    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, said, calibration)
 
 
 def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
@@ -150,6 +157,7 @@ def export_tracker(
     allow_mismatch: bool = False,
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
+    calibration: CalibrationPlan | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
@@ -163,6 +171,7 @@ def export_tracker(
         seed=seed,
         device=device,
         options=options,
+        calibration=calibration,
     )
     return run_plan(plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=progress)
 
@@ -190,6 +199,7 @@ def run_plan(
         InputError: a bad clip, or the folder is taken.
         CheckpointError: the checkpoint cannot be read or is of another model.
         ArtifactError: the folder cannot be written, or a graph cannot be deployed.
+        CalibrationError: the calibration's clips cannot be used.
         ParityError: the gate failed; its report is beside the folder, as `<folder>.parity.json`.
     """
     progress = progress or Silent()
@@ -198,7 +208,7 @@ def run_plan(
         progress.stage("load weights")
         source = load_source(plan.variant, plan.weights, plan.seed)
         progress.advance()
-        manifest = _build(plan, source, writer.folder, progress)
+        manifest = _build(plan, source, writer.folder, threads, progress)
         writer.write_manifest(manifest)
         artifact = read_artifact(writer.folder)
         report = check_against_source(source, artifact, clip, threads=threads, progress=progress)
@@ -259,12 +269,17 @@ def _known_weights(artifact: Artifact) -> str:
     raise InputError(f"{artifact.path} was built from a checkpoint; give it with --weights to verify against")
 
 
-def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
+def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, progress: Progress) -> dict[str, Any]:
     """Write all graphs into `folder` and return the manifest, its verification still empty."""
     writer = writer_of(plan.target.name, plan.options)
     precision = plan.target.typed.get(plan.precision, plan.precision)
     files: dict[str, tuple[str, ...]] = {}
+    quantization: Quantization | None = None
     with tempfile.TemporaryDirectory(prefix="edgetrack-") as scratch:
+        if plan.calibration is not None:
+            calibrated = Path(scratch) / "calibration"
+            calibrated.mkdir()
+            quantization = quantize(source, plan.calibration, calibrated, threads=threads, progress=progress)
         typed = []
         for graph in source.graphs:
             progress.stage(f"build {graph.role} for {plan.target.name}")
@@ -274,8 +289,11 @@ def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -
                 "role": graph.role,
                 "checkpoint_sha256": source.sha256,
             }
-            typed.append(write_typed(graph, Path(scratch), precision, metadata, asked=plan.precision))
-            files[graph.role] = writer.write(typed[-1], folder)
+            made = write_typed(
+                graph, Path(scratch), precision, metadata, asked=plan.precision, quantization=quantization
+            )
+            typed.append(made)
+            files[graph.role] = writer.write(made, folder)
         extras = writer.finish(typed, folder)
     progress.advance()
     islands = [f"{item.role}/{name}" for item in typed for name in item.islands]
@@ -284,6 +302,7 @@ def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -
         "graphs": [graph_section(graph, folder, files[graph.role]) for graph in source.graphs],
         **extra_sections(extras, folder),
         **target_sections(plan.target, plan.precision, writer, plan.device, islands),
+        "calibration": None if quantization is None else dict(quantization.manifest),
         "verification": None,
         "build": build_section(plan.command, source.seed),
     }

@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgetrack.cli import console
+from edgetrack.cli.calibration_options import (
+    CalibFramesOption,
+    CalibOption,
+    CalibSeedOption,
+    MaxAucDropOption,
+    MaxBoxErrorOption,
+    calibration_from_options,
+)
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
 from edgetrack.cli.target_options import with_target_options
 from edgetrack.demo import resolve_weights
@@ -58,7 +66,9 @@ def run(
     *,
     weights: WeightsOption = None,
     target: Annotated[str, typer.Option("--target", help="As `edgetrack targets` lists them.")] = "onnx",
-    precision: Annotated[str, typer.Option("--precision", help="fp32, or fp16 where the target has it.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32, fp16, int8 or mixed, as the target has it.")
+    ] = "fp32",
     depth: Annotated[
         int | None, typer.Option("--depth", help="FARTrack: run the first so many layers, 1 to 15; default: MODEL's.")
     ] = None,
@@ -76,6 +86,11 @@ def run(
     device: Annotated[
         str | None, typer.Option("--device", help="What to build for and verify on; default: the target's first.")
     ] = None,
+    calib: CalibOption = None,
+    calib_frames: CalibFramesOption = None,
+    calib_seed: CalibSeedOption = None,
+    max_auc_drop: MaxAucDropOption = None,
+    max_box_error: MaxBoxErrorOption = None,
     clip: ClipOption = None,
     init: ClipInitOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an artifact that is there.")] = False,
@@ -99,6 +114,14 @@ def run(
     check_torch()
     from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
 
+    calibration = calibration_from_options(
+        precision,
+        calib,
+        frames=calib_frames,
+        seed=calib_seed,
+        max_auc_drop=max_auc_drop,
+        max_box_error=max_box_error,
+    )
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
         plan = plan_export(
@@ -110,6 +133,7 @@ def run(
             seed=seed,
             device=device,
             options=options,
+            calibration=calibration,
         )
     if dry_run:
         _dry_run(plan, force, as_json)

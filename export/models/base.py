@@ -56,7 +56,8 @@ class DeployGraph:
 
     inputs: example tensors by name, in the order of the module's arguments. outputs: names in the order of its results.
     dims: input name -> axis -> symbol, for the dimensions that take several values. values: symbol -> all its values.
-    layouts: input or output name -> letters or words that name its axes.
+    layouts: input or output name -> letters or words that name its axes. features: outputs that only feed another
+    graph: no decision is read from them, so that at reduced precision their last layer need not stay in float32.
     """
 
     role: str
@@ -66,6 +67,7 @@ class DeployGraph:
     dims: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     layouts: Mapping[str, str] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ class CentreFamily(ABC):
             inputs={"image": torch.zeros(1, 3, shape.template_size, shape.template_size)},
             outputs=tuple(cached),
             layouts={"image": "NCHW", **layouts},
+            features=tuple(cached),
         )
         maps = ("score", "size", "offset")
         search = DeployGraph(

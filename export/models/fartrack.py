@@ -121,6 +121,7 @@ class FarTrackFamily:
             inputs={"image": torch.zeros(1, 3, loop.TEMPLATE_SIZE, loop.TEMPLATE_SIZE)},
             outputs=("tokens",),
             layouts={"image": "NCHW", "tokens": "N,token,C"},
+            features=("tokens",),
         )
         layouts = {"search": "NCHW", "old": "N,slot,token,C", "newest": "N,token,C", "logits": "N,coordinate,class"}
         search = DeployGraph(
