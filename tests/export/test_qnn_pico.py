@@ -77,7 +77,7 @@ def test_emulated_outputs_are_those_of_the_cpu(pico):
         for name, value in expected.items():
             found, step = session.outputs[name], 256 * scales[name]
             print(role, dims, name, "furthest apart, in 8-bit steps:", np.abs(found - value).max() / step)
-            assert np.ptp(value) > 64 * step
+            assert np.ptp(value) > 4 * layers * step
             np.testing.assert_allclose(found, value, rtol=0, atol=layers * step)
             seen.add((role, *dims.values(), name))
     assert seen == {

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
 import pytest
 import torch
+import toy_family
 from building import build_files
 from toy_family import TOY, ToyNet
 
+from edgetrack.artifact import read_artifact
 from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
+from edgetrack.export.parity.clip import open_clip
+from edgetrack.export.pipeline import export_tracker
+from edgetrack.export.standin import synth_box, synth_frame
 from edgetrack.export.targets import target_of, writer_of
 from edgetrack.export.targets.qnn_socs import ARCHITECTURES, SOCS
+from edgetrack.loading import open_engine
 from edgetrack.runtime.engines import ENGINES
-from edgetrack.runtime.engines.qnn import built_for
+from edgetrack.runtime.engines.qnn import built_for, load_plugin
 
 pytest.importorskip("onnxruntime_qnn", reason="no onnxruntime-qnn for this Python and system")
 import qnn_case
@@ -100,3 +107,55 @@ def test_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime_qnn", None)
     with pytest.raises(EngineUnavailable, match=r"onnxruntime_qnn.*edgetrack\[export,qnn\]"):
         writer_of("qnn", target_of("qnn").check_options({"htp-arch": "73"})).check()
+
+
+@pytest.fixture
+def clip(tmp_path, monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    toy_family.install(monkeypatch)
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for index in range(10):
+        cv2.imwrite(str(folder / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
+    return open_clip(folder, synth_box(0, 90, 120))
+
+
+CHIP = {"htp-arch": "73", "soc-model": "SM8550"}
+
+
+def test_artifact_proven_on_the_emulator(clip, tmp_path):
+    result = export_tracker(
+        "toy-one",
+        "stand-in",
+        target="qnn",
+        precision="fp16",
+        output=tmp_path / "toy",
+        clip=clip,
+        device="htp-emulator",
+        options=CHIP,
+    )
+    assert result.report.verdict == "passed"
+    assert result.report.engine == {"engine": "qnn", "version": load_plugin().version, "device": "htp-emulator"}
+    artifact = read_artifact(result.path)
+    key = artifact.target.key
+    assert (key["htp_arch"], key["qnn_sdk"], artifact.target.soc) == ("73", load_plugin().sdk, "SM8550")
+    assert key["compatibility"].endswith(":73:43:0:0")
+    assert [(extra.file, extra.kind) for extra in artifact.extras] == [
+        ("template.source.onnx", "source"),
+        ("search.source.onnx", "source"),
+    ]
+    manifest = json.loads((result.path / "edgetrack.json").read_text())
+    manifest["target"]["key"]["htp_arch"] = "79"
+    (result.path / "edgetrack.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="compiled for HTP v73, the manifest says v79"):
+        open_engine(read_artifact(result.path)).open(result.path / "search.kept2.onnx", {"kept": 2})
+
+
+def test_without_a_snapdragon_the_gate_is_not_run(clip, tmp_path):
+    options = {**CHIP, "no-source": True}
+    result = export_tracker(
+        "toy-one", "stand-in", target="qnn", precision="fp16", output=tmp_path / "toy", clip=clip, options=options
+    )
+    assert "no device 'npu' here; available: htp-emulator" in result.report.not_run
+    assert result.report.verdict != "passed"
+    assert not read_artifact(result.path).extras
