@@ -9,6 +9,8 @@ CORE_BUILD := build/core
 SANITIZED_BUILD := build/core-sanitized
 # mypy looks for packages where their import names say; the folders of the tree are named otherwise.
 TYPING := build/typing
+# Has wheels for some systems only, so it is not in the extra `all`; the extra `qnn` names it for users.
+QNN := "onnxruntime-qnn>=2.7"
 # What pytest selects by its markers; `make test-all` selects everything.
 TESTS := not big
 CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
@@ -32,6 +34,8 @@ $(BIN)/pip:
 $(STAMP): $(BIN)/pip pyproject.toml setup.py $(CPP_FILES)
 	$(BIN)/python -m pip install --quiet "setuptools>=77" "wheel>=0.45" "pybind11>=3.0,<4"
 	$(BIN)/python -m pip install --quiet --no-build-isolation --editable ".[all,dev]"
+	@$(BIN)/python -m pip install --quiet --only-binary :all: $(QNN) 2>/dev/null || \
+		echo "There is no onnxruntime-qnn for this Python and system: tests of the target qnn are skipped."
 	@touch $@
 
 install: $(STAMP) ## Create .venv and install edgetrack with everything into it

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from edgetrack.export.precision.clips import Section, divide, read_clips
 from edgetrack.export.precision.islands import deciding_nodes
 from edgetrack.export.precision.plan import CalibrationPlan
 from edgetrack.export.precision.products import Layer, layers_of, plain_products, total_macs
-from edgetrack.export.precision.quantize import Ranges, measure_ranges
+from edgetrack.export.precision.quantize import Arrays, Ranges, measure_ranges
 from edgetrack.export.precision.sensitivity import Sensitivity, choose
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class PlainGraph:
         bearing: names of the nodes that may be 8-bit: not the last before a decision.
         macs: of one run, everything included.
         ranges: of its activations.
+        samples: yields what it was calibrated with.
     """
 
     graph: DeployGraph
@@ -43,6 +45,7 @@ class PlainGraph:
     bearing: frozenset[str]
     macs: int
     ranges: Ranges = field(repr=False)
+    samples: Callable[[], Iterator[Arrays]] = field(default=lambda: iter(()), repr=False)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ def quantize(
     for graph in source.graphs:
         layers, bearing, macs = models[graph.role]
         ranges = measure_ranges(paths[graph.role], samples.of(graph.role))
-        graphs[graph.role] = PlainGraph(graph, paths[graph.role], layers, bearing, macs, ranges)
+        own = partial(samples.of, graph.role)
+        graphs[graph.role] = PlainGraph(graph, paths[graph.role], layers, bearing, macs, ranges, own)
     made = Quantization(graphs, manifest=_manifest(plan, samples, held_out))
     if not search:
         return made

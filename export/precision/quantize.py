@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgetrack.errors import CalibrationError
 from edgetrack.export.precision.products import refuse_quantized
 
-__all__ = ["Arrays", "Ranges", "insert_pairs", "measure_ranges"]
+__all__ = ["Arrays", "Ranges", "SampleReader", "insert_pairs", "measure_ranges", "quiet"]
 
 Arrays = Mapping[str, NDArray[np.float32]]
 """Inputs of one graph: name -> array."""
@@ -48,10 +48,10 @@ def measure_ranges(path: Path, samples: Iterable[Arrays]) -> Ranges:
     """
     from onnxruntime.quantization import CalibrationMethod, create_calibrator
 
-    reader = _Reader(samples)
+    reader = SampleReader(samples)
     if not reader.any():
         raise CalibrationError(f"graph {path.stem}: there is no sample to calibrate with; give a longer clip")
-    with tempfile.TemporaryDirectory(prefix="edgetrack-") as folder, _quiet():
+    with tempfile.TemporaryDirectory(prefix="edgetrack-") as folder, quiet():
         calibrator = create_calibrator(
             Path(path),
             ["MatMul"],
@@ -81,7 +81,7 @@ def insert_pairs(model: Any, ranges: Ranges, layers: Collection[str]) -> Any:  #
     if not layers:
         return model
     metadata = {item.key: item.value for item in model.metadata_props}
-    with _quiet():
+    with quiet():
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
@@ -99,7 +99,7 @@ def insert_pairs(model: Any, ranges: Ranges, layers: Collection[str]) -> Any:  #
     return made
 
 
-class _Reader:
+class SampleReader:
     """Hands samples to the calibrator one by one; an onnxruntime.quantization.CalibrationDataReader by its methods."""
 
     def __init__(self, samples: Iterable[Arrays]) -> None:
@@ -115,7 +115,7 @@ class _Reader:
         sample, self._next = self._next, next(self._samples, None)
         return None if sample is None else dict(sample)
 
-    def __iter__(self) -> _Reader:
+    def __iter__(self) -> SampleReader:
         return self
 
     def __next__(self) -> dict[str, NDArray[np.float32]]:
@@ -170,7 +170,7 @@ def _sort(graph: Any) -> None:  # noqa: ANN401 (an onnx.GraphProto)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence the quantizer's advice, which goes to the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

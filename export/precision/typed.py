@@ -13,6 +13,7 @@ from edgetrack.export.precision.half import to_half
 from edgetrack.export.precision.int8 import Quantization
 from edgetrack.export.precision.plan import CALIBRATED
 from edgetrack.export.precision.quantize import insert_pairs
+from edgetrack.export.precision.whole import quantize_whole
 
 if TYPE_CHECKING:
     from edgetrack.export.models.base import DeployGraph, GraphSignature
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["PRECISIONS", "TypedGraph", "write_typed"]
 
 PRECISIONS = ("fp32", "fp16", "int8", "mixed")
-"""What typed graphs can be made of; a target says which of them it carries."""
+"""What can be asked of targets; a target says which of them it carries."""
+
+WHOLE = "w8a16"
+"""What a target for integer NPUs builds int8 from: see `quantize_whole`."""
+
+_CALIBRATED = CALIBRATED | {WHOLE}
 
 
 @dataclass(frozen=True)
@@ -64,23 +70,25 @@ def write_typed(
         graph: what to write.
         folder: an existing folder.
         precision: of the file: fp32; fp16 (float16 with float32 islands); int8 (Q/DQ pairs around products, the rest
-            float32); mixed (the same, the rest as at fp16).
+            float32); mixed (the same, the rest as at fp16); w8a16 (pairs around everything).
         metadata: goes into its metadata_props.
         asked: of the artifact; None: `precision`.
-        quantization: for int8 and mixed, of the network that the graph is of.
+        quantization: for int8, mixed and w8a16, of the network that the graph is of.
 
     Raises:
         ArtifactError: the graph came out with operators or a signature that deployment forbids, or its values do not
             fit the precision.
         InputError: there is no such precision, or it needs a calibration and there is none.
     """
-    if precision not in PRECISIONS:
+    if precision not in (*PRECISIONS, WHOLE):
         raise InputError(f"no typed graph of precision {precision!r} can be made; known: {', '.join(PRECISIONS)}")
-    if precision in CALIBRATED and quantization is None:
+    if precision in _CALIBRATED and quantization is None:
         raise InputError(f"precision {precision} needs a calibration: the range of every activation is measured")
     path = folder / f"{graph.role}.onnx"
     islands: tuple[str, ...] = ()
-    if precision in CALIBRATED and quantization is not None:
+    if precision == WHOLE and quantization is not None:
+        _write_whole(quantization, graph, path, metadata)
+    elif precision in CALIBRATED and quantization is not None:
         islands = _write_quantized(quantization, graph, path, metadata, half=precision == "mixed")
     else:
         write_onnx(graph, path, metadata)
@@ -97,6 +105,16 @@ def _halve(path: Path, graph: DeployGraph) -> tuple[str, ...]:
     check_types(model)
     onnx.save_model(model, str(path))
     return islands
+
+
+def _write_whole(quantization: Quantization, graph: DeployGraph, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write a file of integers throughout; layers that boxes need in higher precision are not spared."""
+    import onnx
+
+    plain = quantization.graphs[graph.role]
+    model = quantize_whole(plain.path, plain.samples())
+    onnx.helper.set_model_props(model, dict(metadata))
+    onnx.save_model(model, str(path))
 
 
 def _write_quantized(

@@ -12,6 +12,7 @@ from typing import Any
 from edgetrack.errors import InputError
 from edgetrack.export.targets.ascend_atc import PRECISION_MODES
 from edgetrack.export.targets.base import TargetInfo, TargetOption, TargetWriter
+from edgetrack.export.targets.qnn_socs import ARCHITECTURES, SOCS
 from edgetrack.registry import Registry
 
 __all__ = ["TARGETS", "TargetInfo", "TargetOption", "TargetWriter", "register", "target_of", "writer_of"]
@@ -158,4 +159,28 @@ register(
         ),
     ),
     "edgetrack.export.targets.trt:TensorRtTarget",
+)
+register(
+    TargetInfo(
+        name="qnn",
+        aliases=("snapdragon", "htp"),
+        engine="qnn",
+        suffix=".onnx",
+        precisions=("fp16", "int8"),
+        devices=("npu", "htp-emulator"),
+        extras=("export", "qnn"),
+        typed={"fp16": "fp32", "int8": "w8a16"},
+        options=(
+            TargetOption("htp-arch", "architecture of the HTP", choices=tuple(map(str, ARCHITECTURES)), required=True),
+            TargetOption("soc-model", "the chip, which fp16 needs", choices=tuple(SOCS)),
+            TargetOption(
+                "no-source",
+                "leave out the ONNX graphs, from which another device's files can be built",
+                kind=bool,
+                default=False,
+            ),
+        ),
+        note="QNN contexts for the NPU (HTP) of Snapdragons; made and emulated on x86-64 Linux; int8 is w8a16",
+    ),
+    "edgetrack.export.targets.qnn:QnnTarget",
 )
