@@ -75,15 +75,16 @@ def read_clip_text(path: str | Path, shape: TextShape, *, final_norm: bool = Tru
     """Read the text transformer's parameters from a weight file; nothing of the file is executed.
 
     Args:
-        path: a .safetensors file or a file of torch.save with the parameters of CLIP, of its text model or of Stable
-            Diffusion v1.5's text encoder, under OpenAI's names or those of transformers.
+        path: a .safetensors file, a file of torch.save, or a TorchScript archive as OpenAI publishes it, with the
+            parameters of CLIP, of its text model or of Stable Diffusion v1.5's text encoder, under OpenAI's names or
+            those of transformers.
         shape: the transformer that is wanted.
         final_norm: whether the final normalisation is read too.
 
     Raises:
         CheckpointError: the file cannot be read, or is not of this transformer.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, scripted=True)
     try:
         return TextWeights(text_state(checkpoint.state, shape, final_norm=final_norm), checkpoint.sha256)
     except CheckpointError as error:

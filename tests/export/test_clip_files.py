@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
+
 import pytest
 import torch
 from test_clip_text import SMALL
+from torch import nn
 
 from edgetrack.errors import CheckpointError
+from edgetrack.export.checkpoint import load_checkpoint
 from edgetrack.export.clip_files import load_clip_text, read_clip_text, text_state
+from edgetrack.export.models.clip_text import ClipText
 from edgetrack.export.standin import synth_state
 
 PLACES = {
@@ -114,6 +120,51 @@ def test_files(tmp_path, suffix):
     assert len(sha256) == 64
     assert not net.training
     assert sha256 == read_clip_text(path, SMALL).sha256
+
+
+class Clip(nn.Module):
+    """A text transformer with what else OpenAI's archive has: an image side, plain numbers, a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        net = ClipText(SMALL)
+        net.load_state_dict(openai())
+        self.token_embedding, self.transformer, self.ln_final = net.token_embedding, net.transformer, net.ln_final
+        self.positional_embedding = net.positional_embedding
+        self.visual = nn.Linear(2, 2)
+        self.logit_scale = nn.Parameter(torch.tensor(4.6))
+        self.input_resolution = 224
+        self.transformer.resblocks[0].attn_mask = torch.zeros(9, 9)
+
+    def forward(self, ids):
+        x = self.token_embedding(ids) + self.positional_embedding
+        x = self.ln_final(self.transformer(x)) * self.logit_scale
+        return self.visual(x[..., :2]) + self.transformer.resblocks[0].attn_mask.sum()
+
+
+def test_torchscript_archive(tmp_path):
+    path = tmp_path / "ViT-L-14.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(Clip(), torch.zeros(1, 9, dtype=torch.int64)), path)
+    assert same(read_clip_text(path, SMALL).state, openai())
+    with pytest.raises(CheckpointError, match="TorchScript"):
+        load_checkpoint(path)
+    names = set(load_checkpoint(path, scripted=True).state)
+    assert {"visual.weight", "logit_scale"} <= names
+
+
+def endless_module() -> bytes:
+    """A pickled module that holds itself twice."""
+    return b"\x80\x02c__torch__ M\n)\x81q\x00}(X\x01\x00\x00\x00ah\x00X\x01\x00\x00\x00bh\x00ub.".replace(b" M", b"\nM")
+
+
+def test_a_module_without_end_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", endless_module())
+        archive.writestr("a/constants.pkl", b"\x80\x02).")
+    with pytest.raises(CheckpointError, match="without end"):
+        load_checkpoint(tmp_path / "a.pt", scripted=True)
 
 
 def test_the_file_is_named(tmp_path):
