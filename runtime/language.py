@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,30 +133,11 @@ class Language:
             raise InputError(f"pack is a {type(pack).__name__}; give a target pack or the path of one") from error
         return self.accept(read_pack(path), f"target pack {path}")
 
-    @contextmanager
-    def described(self, text: str | None, pack: Pack | None) -> Iterator[None]:
-        """Put target data in for a block that starts on them; if it fails, put back what was there.
-
-        Raises:
-            EdgetrackError: see `target`; nothing is changed then.
-        """
-        arrays, before = self.target(text, pack).arrays, self.held()
-        self.put(arrays)
-        try:
-            yield
-        except BaseException:
-            self.put(before)
-            raise
-
     def put(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Copy target data into the search network's inputs."""
         for name, inputs in self._fed.items():
             for buffer in inputs:
                 buffer[...] = arrays[name]
-
-    def held(self) -> Inputs:
-        """Return a copy of the target data that the search network is fed now."""
-        return {name: inputs[0].copy() for name, inputs in self._fed.items()}
 
     def _run(self, text: str | None) -> TargetPack:
         inputs = self._inputs(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
@@ -34,13 +33,13 @@ FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
 
 @runtime_checkable
 class TextCore(Protocol):
-    """What a compiled tracker offers besides, if its target may be described by text alone or described anew."""
+    """What a compiled tracker offers besides, if it has to know that its target was described anew."""
 
-    def init_without_box(self, frame: NDArray[np.uint8], color: str) -> None:
-        """Start on `frame`, where the target's place is not known; text has been put into the search network."""
+    def set_text(self, features: NDArray[Any]) -> None:
+        """Take the target data of the first name that the manifest's `tracker.language.feeds` lists.
 
-    def retarget(self) -> None:
-        """Forget what was learnt of the old target, for another text has been put into the search network."""
+        Called after every `init`, and between two frames: then what was learnt of the old target is forgotten.
+        """
 
 
 def build_tracker(
@@ -131,16 +130,12 @@ class Tracker:
             ArtifactError: the artifact's text side is damaged.
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
-        core, image = self.core, checked_frame(frame)
+        start: Any = self.core.init  # where a text is enough, the core takes None for a box
+        image = checked_frame(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        with self._described(text, pack):
-            if place is not None:
-                core.init(image, place, color)
-            elif isinstance(core, TextCore):
-                core.init_without_box(image, color)
-            else:
-                name = type(core).__name__
-                raise ArtifactError(f"the manifest says that a {name} needs no box, it does; export the artifact again")
+        target = self._target(text, pack)
+        start(image, place, color)
+        self._describe(target)
         self._color = color
         self._started = True
 
@@ -160,14 +155,13 @@ class Tracker:
             ArtifactError: the artifact's text side is damaged.
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
-        core, language = self.core, self._reading()
+        _ = self.core
+        language = self._reading()
         if not self._started:
             raise InputError("retarget was called before init; call init with the first frame")
         if text is None and pack is None:
             raise InputError("retarget was given nothing; give text='...' or pack='...'")
-        with language.described(text, pack):
-            if isinstance(core, TextCore):
-                core.retarget()
+        self._describe(language.target(text, pack))
 
     def encode_text(self, text: str) -> TargetPack:
         """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
@@ -204,11 +198,20 @@ class Tracker:
     def _finds_by_text(self) -> bool:
         return self._language is not None and self._language.spec.without_box
 
-    def _described(self, text: str | None, pack: Pack | None) -> AbstractContextManager[None]:
-        """Put a description in for a block that starts on it."""
+    def _target(self, text: str | None, pack: Pack | None) -> TargetPack | None:
+        """Return the target data of a description; None for a tracker that reads no text."""
         if self._language is None and text is None and pack is None:
-            return nullcontext()
-        return self._reading().described(text, pack)
+            return None
+        return self._reading().target(text, pack)
+
+    def _describe(self, target: TargetPack | None) -> None:
+        """Hand checked target data to the search network and the core."""
+        if target is None or self._language is None:
+            return
+        self._language.put(target.arrays)
+        core = self.core
+        if isinstance(core, TextCore):
+            core.set_text(target.arrays[self._language.spec.feeds[0]])
 
     def update(self, frame: NDArray[np.uint8], *, color: str | None = None) -> tuple[bool, Box]:
         """Find the target in the next frame.

@@ -16,22 +16,22 @@ VARIANT = "language-toy-test"
 
 
 class BoxlessLoop:
-    """FARTrack's compiled loop behind what a core offers besides that finds targets by text; counts both calls."""
+    """FARTrack's compiled loop, which starts without a box too and notes the texts that it is told."""
 
     def __init__(self, core) -> None:
         self._core = core
-        self.boxless = self.retargeted = 0
+        self.boxless, self.told = 0, []
 
     def __getattr__(self, name: str):
         return getattr(self._core, name)
 
-    def init_without_box(self, frame, color) -> None:
+    def init(self, frame, box, color) -> None:
         height, width = frame.shape[:2]
-        self._core.init(frame, (0.0, 0.0, float(width), float(height)), color)
-        self.boxless += 1
+        self._core.init(frame, (0.0, 0.0, float(width), float(height)) if box is None else box, color)
+        self.boxless += box is None
 
-    def retarget(self) -> None:
-        self.retargeted += 1
+    def set_text(self, features) -> None:
+        self.told.append(features.copy())
 
 
 def build_boxless(spec, graphs, engine):
@@ -41,11 +41,11 @@ def build_boxless(spec, graphs, engine):
 
 
 def install() -> None:
-    """Make the family "boxless-toy" known."""
+    """Make the family "toy-boxless" known."""
     from edgetrack.runtime.tracker import FAMILIES
 
-    if "boxless-toy" not in FAMILIES:
-        FAMILIES.register("boxless-toy", f"{__name__}:build_boxless")
+    if "toy-boxless" not in FAMILIES:
+        FAMILIES.register("toy-boxless", f"{__name__}:build_boxless")
 
 
 def write_text(path: Path, tokens: int = SIZE, context: int = CONTEXT) -> None:
@@ -103,7 +103,7 @@ def write_artifact(folder: Path, *, boxless: bool = False) -> Path:
     content["tracker"]["language"] = language(sums["tokenizer.json"])
     if boxless:
         install()
-        content["tracker"]["family"] = "boxless-toy"
+        content["tracker"]["family"] = "toy-boxless"
         content["tracker"]["language"] |= {"without_text": "refuse", "without_box": True}
     (folder / "edgetrack.json").write_text(json.dumps(content))
     return folder
