@@ -106,9 +106,8 @@ def text_state(state: Mapping[str, Tensor], shape: TextShape, *, final_norm: boo
     found = {name: value for name, value in state.items() if not _OTHERS.fullmatch(name)}
     if any(name.startswith("text_model.") for name in found):
         found = _openai_names(found)
-    wanted = shape.entries()
+    wanted = shape.entries(final_norm=final_norm)
     if not final_norm:
-        wanted = {name: size for name, size in wanted.items() if not name.startswith(_FINAL)}
         found = {name: value for name, value in found.items() if not name.startswith(_FINAL)}
     problems = entry_problems(wanted, found)
     if problems:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgetrack.artifact import Artifact, ArtifactWriter, read_artifact, sha256_of
 from edgetrack.demo import WEIGHTS
 from edgetrack.errors import InputError, ParityError
+from edgetrack.export.language import TOKENIZER_FILE, TextFiles
 from edgetrack.export.manifest import build_section, graph_section, model_sections, target_sections
 from edgetrack.export.models import find_variant
 from edgetrack.export.parity.clip import Clip, demo_clip
@@ -49,6 +50,7 @@ class ExportPlan:
         precision: one of the target's.
         output: the artifact's folder.
         device: what the gate runs it on and the manifest names, one of the target's.
+        text: files of the text side, for trackers with language.
     """
 
     variant: str
@@ -58,6 +60,7 @@ class ExportPlan:
     precision: str
     output: Path
     device: str
+    text: TextFiles = field(default_factory=TextFiles)
 
     @property
     def command(self) -> str:
@@ -66,6 +69,8 @@ class ExportPlan:
         words += ["--precision", self.precision]
         words += ["--device", self.device] if self.device != self.target.devices[0] else []
         words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
+        words += ["--text-encoder", str(self.text.encoder)] if self.text.encoder else []
+        words += ["--vocabulary", str(self.text.vocabulary)] if self.text.vocabulary else []
         return shlex.join(words)
 
 
@@ -86,6 +91,7 @@ def plan_export(
     output: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
+    text: TextFiles | None = None,
 ) -> ExportPlan:
     """Check names and packages.
 
@@ -97,6 +103,7 @@ def plan_export(
         output: the artifact's folder; None: `<variant>-<target>-<precision>` in the current folder.
         seed: of stand-in weights.
         device: one of the target's, as "cpu", "cuda:1" or "GPU"; None: its first one.
+        text: files of the text side, for trackers with language.
 
     Raises:
         InputError: no such variant, target, precision or device, or a seed below 0 or above 2**53 - 1.
@@ -110,7 +117,7 @@ def plan_export(
     chosen = _device_of(info, device)
     writer_of(info.name).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
-    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen)
+    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, text or TextFiles())
 
 
 def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
@@ -122,7 +129,7 @@ def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
         ArtifactError: the folder cannot be created.
     """
     with ArtifactWriter(plan.output, force=force):
-        return load_source(plan.variant, plan.weights, plan.seed)
+        return load_source(plan.variant, plan.weights, plan.seed, plan.text)
 
 
 def export_tracker(
@@ -137,11 +144,14 @@ def export_tracker(
     force: bool = False,
     allow_mismatch: bool = False,
     device: str | None = None,
+    text: TextFiles | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build an artifact and prove it against the published loop: `plan_export`, then `run_plan`; see these."""
-    plan = plan_export(variant, weights, target=target, precision=precision, output=output, seed=seed, device=device)
+    plan = plan_export(
+        variant, weights, target=target, precision=precision, output=output, seed=seed, device=device, text=text
+    )
     return run_plan(plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=progress)
 
 
@@ -174,7 +184,7 @@ def run_plan(
     clip = clip or demo_clip()
     with ArtifactWriter(plan.output, force=force) as writer:
         progress.stage("load weights")
-        source = load_source(plan.variant, plan.weights, plan.seed)
+        source = load_source(plan.variant, plan.weights, plan.seed, plan.text)
         progress.advance()
         manifest = _build(plan, source, writer.folder, progress)
         writer.write_manifest(manifest)
@@ -194,6 +204,7 @@ def verify_artifact(
     weights: str | Path | None = None,
     *,
     seed: int | None = None,
+    text: TextFiles | None = None,
     clip: Clip | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -206,6 +217,7 @@ def verify_artifact(
         weights: the checkpoint it was built from, or "stand-in"; None: only where edgetrack's own or stand-in weights
             are in it.
         seed: of stand-in weights; None: the one in the manifest.
+        text: files of the text side, for trackers with language.
         clip: see `run_plan`.
         device: what to run the artifact on; "auto": what it was built for.
         threads: see `run_plan`.
@@ -221,10 +233,17 @@ def verify_artifact(
         weights = _known_weights(artifact)
     (progress or Silent()).stage("load weights")
     used_seed = seed if seed is not None else artifact.build.seed or 0
-    source = load_source(artifact.model.variant, weights, used_seed)
+    source = load_source(artifact.model.variant, weights, used_seed, _with_vocabulary(artifact, text or TextFiles()))
     return check_against_source(
         source, artifact, clip or demo_clip(), device=device, threads=threads, progress=progress
     )
+
+
+def _with_vocabulary(artifact: Artifact, text: TextFiles) -> TextFiles:
+    """Return the files with the artifact's own vocabulary, where it has one and none is given."""
+    if text.vocabulary is not None or "language" not in artifact.tracker:
+        return text
+    return replace(text, vocabulary=artifact.file(TOKENIZER_FILE))
 
 
 def _known_weights(artifact: Artifact) -> str:
@@ -250,6 +269,8 @@ def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -
             "checkpoint_sha256": source.sha256,
         }
         files[graph.role] = writer.write(graph, folder, plan.precision, metadata)
+    if source.text is not None:
+        source.text.write(folder)
     progress.advance()
     return {
         **model_sections(source),

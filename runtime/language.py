@@ -90,7 +90,7 @@ class Language:
         if text is not None:
             text = checked_text(text)
         if text not in self._kept:
-            pack = self._run(text)
+            pack = self.run(self._inputs(text), text or "")
             if len(self._kept) >= _MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
             self._kept[text] = pack
@@ -139,8 +139,18 @@ class Language:
             for buffer in inputs:
                 buffer[...] = arrays[name]
 
-    def _run(self, text: str | None) -> TargetPack:
-        inputs = self._inputs(text)
+    def run(self, inputs: Mapping[str, NDArray[Any]], text: str) -> TargetPack:
+        """Run the text graph.
+
+        Args:
+            inputs: of the text graph, as the tokenizer's rules make them.
+            text: what the pack is called.
+
+        Raises:
+            InputError: the artifact has no text encoder.
+            ArtifactError: the text graph does not fit the inputs or the search graph, or gives values not finite.
+            EngineUnavailable: the device cannot run the text graph.
+        """
         session = self._opened()
         for name, array in inputs.items():
             if name not in session.inputs or session.inputs[name].shape != array.shape:
@@ -156,7 +166,7 @@ class Language:
         arrays = {name: np.array(made[name]) for name in self._fed}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise ArtifactError("the text graph gives values that are not finite; export the artifact again")
-        return TargetPack(self.model, text or "", arrays)
+        return TargetPack(self.model, text, arrays)
 
     def _inputs(self, text: str | None) -> Inputs:
         """Return the text graph's inputs for a description."""

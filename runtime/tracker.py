@@ -178,9 +178,9 @@ class Tracker:
         return self._reading().encode(text)
 
     @property
-    def reads_text(self) -> bool:
-        """Whether `init` takes a text."""
-        return self._language is not None
+    def language(self) -> Language | None:
+        """The text side, for tools and tests; None for a tracker that reads no text."""
+        return self._language
 
     @property
     def text_ms(self) -> float:

@@ -58,10 +58,10 @@ class TextShape:
         """Width between the two layers of an MLP."""
         return self.hidden or 4 * self.width
 
-    def entries(self) -> dict[str, tuple[int, ...]]:
-        """Return name -> shape of every parameter, the final normalisation's included, under OpenAI's names."""
+    def entries(self, *, final_norm: bool = True) -> dict[str, tuple[int, ...]]:
+        """Return name -> shape of every parameter under OpenAI's names; without `final_norm` not that one's."""
         with torch.device("meta"):
-            net = ClipText(self)
+            net = ClipText(self, final_norm=final_norm)
         return {name: tuple(value.shape) for name, value in net.state_dict().items()}
 
 

@@ -40,7 +40,7 @@ def boxless(written, tmp_path):
 
 def fed(tracker) -> np.ndarray:
     """What the search network is told."""
-    return tracker._language._fed["text"][0].copy()
+    return tracker.language._fed["text"][0].copy()
 
 
 def boxes(tracker, frames, **start) -> list:
@@ -59,7 +59,7 @@ def refused(call, *parts: str, error: type[Exception] = InputError) -> None:
 
 def test_a_text_changes_what_is_followed(described, frames):
     with edgetrack.load(described) as tracker:
-        assert tracker.reads_text
+        assert tracker.language is not None
         man, car = boxes(tracker, frames, text="the white man"), boxes(tracker, frames, text="the red car")
         again = boxes(tracker, frames, text="  The WHITE man ")
         without = boxes(tracker, frames)
@@ -71,14 +71,14 @@ def test_a_text_changes_what_is_followed(described, frames):
 def test_text_is_encoded_once_per_target(described, frames, monkeypatch):
     with edgetrack.load(described) as tracker:
         runs = []
-        opened = tracker._language._opened
+        opened = tracker.language._opened
 
         def counted():
             session = opened()
             runs.append(session)
             return session
 
-        monkeypatch.setattr(tracker._language, "_opened", counted)
+        monkeypatch.setattr(tracker.language, "_opened", counted)
         boxes(tracker, frames, text="the man")
         assert len(runs) == 1
         assert tracker.text_ms > 0
@@ -88,14 +88,14 @@ def test_text_is_encoded_once_per_target(described, frames, monkeypatch):
         np.testing.assert_array_equal(fed(tracker), told)
         for number in range(40):
             tracker.encode_text("man " * (number % 10 + 1))
-        assert len(tracker._language._kept) <= 16
+        assert len(tracker.language._kept) <= 16
 
 
 def test_the_text_graph_is_opened_only_for_a_text(described, frames):
     with edgetrack.load(described) as tracker:
-        assert tracker._language._session is None
+        assert tracker.language._session is None
         boxes(tracker, frames, text="the man")
-        assert tracker._language._session is not None
+        assert tracker.language._session is not None
 
 
 def test_without_text(described, frames):
@@ -163,7 +163,7 @@ def test_by_text_alone_needs_a_tracker_that_can(described, artifact, frames):
 
 def test_language_for_a_tracker_without(artifact, frames, tmp_path):
     with edgetrack.load(artifact) as tracker:
-        assert not tracker.reads_text
+        assert tracker.language is None
         assert tracker.text_ms == 0
         for call in (
             lambda: tracker.init(frames[0], BOX, text="the man"),
