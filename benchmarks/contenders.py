@@ -46,6 +46,8 @@ class ContenderSpec:
         device: as `edgetrack.load` takes it.
         threads: None leaves the number to the engine.
         seed: of stand-in weights.
+        text: what describes the target to a tracker with language.
+        pack: instead of a text, the path of a target pack.
     """
 
     kind: str
@@ -58,6 +60,8 @@ class ContenderSpec:
     device: str = "auto"
     threads: int | None = None
     seed: int = 0
+    text: str | None = None
+    pack: str | None = None
 
 
 class Contender(Protocol):
@@ -91,9 +95,15 @@ class Contender(Protocol):
 
 
 def artifact_spec(
-    path: Path, *, device: str = "auto", engine: str | None = None, threads: int | None = None
+    path: Path,
+    *,
+    device: str = "auto",
+    engine: str | None = None,
+    threads: int | None = None,
+    text: str | None = None,
+    pack: Path | None = None,
 ) -> ContenderSpec:
-    """Return the spec of an artifact; see `edgetrack.load` for arguments and errors."""
+    """Return the spec of an artifact; see `edgetrack.load` and `Tracker.init` for arguments and errors."""
     from edgetrack.artifact import read_artifact
     from edgetrack.runtime.engines import ENGINES
 
@@ -109,6 +119,8 @@ def artifact_spec(
         device=device,
         threads=threads,
         seed=artifact.build.seed or 0,
+        text=text,
+        pack=None if pack is None else str(pack.resolve()),
     )
 
 
@@ -171,9 +183,10 @@ class _Artifact:
         from edgetrack.loading import load
 
         self._tracker = load(spec.path, device=spec.device, engine=spec.engine, threads=spec.threads)
+        self._text, self._pack = spec.text, spec.pack
 
     def init(self, frame: Frame, box: Box) -> None:
-        self._tracker.init(frame, box, color="rgb")
+        self._tracker.init(frame, box, text=self._text, pack=self._pack, color="rgb")
 
     def update(self, frame: Frame) -> None:
         self._tracker.update(frame, color="rgb")

@@ -12,6 +12,7 @@ import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
+from edgetrack.cli.text_options import TextEncoderOption, VocabularyOption
 from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
 
@@ -70,6 +71,8 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
+    text_encoder: TextEncoderOption = None,
+    vocabulary: VocabularyOption = None,
     device: Annotated[
         str | None, typer.Option("--device", help="What to build for and verify on; default: the target's first.")
     ] = None,
@@ -91,12 +94,23 @@ def run(
     with usage_error("--weights"):
         weights = resolve_weights(model, weights)
     check_torch()
+    from edgetrack.export.language import TextFiles
     from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
 
+    files = TextFiles(text_encoder, vocabulary)
+    with usage_error("--text-encoder, --vocabulary"):
+        files.check(variant, made_up=weights == "stand-in")
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
         plan = plan_export(
-            variant, weights, target=target, precision=precision, output=output, seed=seed, device=device
+            variant,
+            weights,
+            target=target,
+            precision=precision,
+            output=output,
+            seed=seed,
+            device=device,
+            text=files,
         )
     if dry_run:
         _dry_run(plan, force, as_json)
