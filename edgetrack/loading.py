@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def load(
 
 def encode_text(
     path: str | os.PathLike[str],
-    text: str,
+    text: str | Mapping[str, str],
     *,
     device: str = "auto",
     engine: str | None = None,
@@ -67,7 +68,7 @@ def encode_text(
 
     Args:
         path: the folder that `edgetrack export` wrote, with a text encoder.
-        text: the target in a sentence.
+        text: the target in a sentence; or in phrases, for trackers that read them.
         device: see `load`.
         engine: see `load`.
         threads: see `load`.
