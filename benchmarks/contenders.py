@@ -87,6 +87,9 @@ class Contender(Protocol):
     def stage_notes(self) -> Mapping[str, str]:
         """Return why a stage is always 0, for those that are."""
 
+    def text_ms(self) -> float | None:
+        """Return the longest that `init` took over a text; None for a tracker that reads none."""
+
     def describe(self) -> dict[str, str]:
         """Return engine, version and device."""
 
@@ -102,12 +105,18 @@ def artifact_spec(
     threads: int | None = None,
     text: str | None = None,
     pack: Path | None = None,
+    usual_text: str | None = None,
 ) -> ContenderSpec:
-    """Return the spec of an artifact; see `edgetrack.load` and `Tracker.init` for arguments and errors."""
+    """Return the spec of an artifact; see `edgetrack.load` and `Tracker.init` for arguments and errors.
+
+    `usual_text` is for trackers with language that are given neither text nor pack; others do not hear it.
+    """
     from edgetrack.artifact import read_artifact
     from edgetrack.runtime.engines import ENGINES
 
     artifact = read_artifact(path)
+    if text is None and pack is None and "language" in artifact.tracker:
+        text = usual_text
     return ContenderSpec(
         kind="artifact",
         name=path.resolve().name,
@@ -184,9 +193,14 @@ class _Artifact:
 
         self._tracker = load(spec.path, device=spec.device, engine=spec.engine, threads=spec.threads)
         self._text, self._pack = spec.text, spec.pack
+        self._text_ms = 0.0
 
     def init(self, frame: Frame, box: Box) -> None:
         self._tracker.init(frame, box, text=self._text, pack=self._pack, color="rgb")
+        self._text_ms = max(self._text_ms, self._tracker.text_ms)
+
+    def text_ms(self) -> float | None:
+        return None if self._tracker.language is None else self._text_ms
 
     def update(self, frame: Frame) -> None:
         self._tracker.update(frame, color="rgb")
@@ -236,6 +250,9 @@ class _Reference:
 
     def init(self, frame: Frame, box: Box) -> None:
         self._loop.init(frame, box)
+
+    def text_ms(self) -> float | None:
+        return None
 
     def update(self, frame: Frame) -> None:
         self._loop.update(frame)

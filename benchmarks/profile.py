@@ -28,8 +28,9 @@ from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stats import summarize
 from edgetrack.cli import console
+from edgetrack.demo import TEXT
 from edgetrack.export.models import VARIANTS
-from edgetrack.loading import open_engine
+from edgetrack.loading import language_home, open_engine
 from edgetrack.runtime.tracker import GraphFile, build_tracker
 
 __all__ = ["SCHEMA", "main", "measure_profile", "table_of_calls"]
@@ -79,7 +80,7 @@ def measure_profile(
         EdgetrackError: the artifact cannot be loaded, or the engine cannot be profiled.
     """
     artifact, footage = read_artifact(path), load_footage()
-    spec = artifact_spec(path, device="cpu", engine=engine, threads=threads)
+    spec = artifact_spec(path, device="cpu", engine=engine, threads=threads, usual_text=TEXT)
     with OtherLoad() as others:
         before = _chain_gflops(artifact, spec.engine, threads, progress)
         progress.stage("measure without profiling")
@@ -117,11 +118,12 @@ def _profile(
     """Track with profiling on; return the calls of each graph after warm-up."""
     profiler = open_profiler(engine, threads)
     graphs = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
-    with build_tracker(artifact.tracker, graphs, profiler.engine) as tracker:
+    with build_tracker(artifact.tracker, graphs, profiler.engine, language_home(artifact)) as tracker:
         count = len(footage.frames)
+        text = None if tracker.language is None else TEXT
         for step in range(updates + 1 + updates // count):
             if step % count == 0:
-                tracker.init(footage.frames[0], footage.box, color="rgb")
+                tracker.init(footage.frames[0], footage.box, text=text, color="rgb")
             else:
                 tracker.update(footage.frames[step % count], color="rgb")
         return {name: calls[_WARMUP_CALLS:] or calls for name, calls in profiler.calls().items()}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
-__all__ = ["encode_text", "load", "load_artifact", "open_engine"]
+__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine"]
 
 
 def load(
@@ -100,7 +100,7 @@ def load_artifact(
     graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
     opened = open_engine(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
     try:
-        return build_tracker(spec, graphs, opened, _home(artifact))
+        return build_tracker(spec, graphs, opened, language_home(artifact))
     except BaseException:
         opened.close()
         raise
@@ -159,7 +159,8 @@ def _memory(artifact: Artifact, history_mib: object) -> dict[str, Any]:
     return {**memory, "limit_mib": float(history_mib)}  # type: ignore[arg-type]
 
 
-def _home(artifact: Artifact) -> LanguageHome:
+def language_home(artifact: Artifact) -> LanguageHome:
+    """Return where an artifact's language files lie, for `build_tracker`."""
     from edgetrack.runtime.language import LanguageHome
 
     return LanguageHome(artifact.path, artifact.model.variant, artifact.model.checkpoint_sha256)

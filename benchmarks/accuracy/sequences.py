@@ -115,10 +115,10 @@ def read_sequences(specs: Sequence[str], only: str | None = None) -> list[EvalSe
 
 
 def _demo() -> EvalSequence:
-    from edgetrack.demo import CLIP, GROUND_TRUTH
+    from edgetrack.demo import CLIP, GROUND_TRUTH, TEXT
     from edgetrack.video import read_ground_truth
 
-    return EvalSequence(f"demo_{CLIP.stem}", DEMO, read_ground_truth(GROUND_TRUTH), video=CLIP)
+    return EvalSequence(f"demo_{CLIP.stem}", DEMO, read_ground_truth(GROUND_TRUTH), video=CLIP, text=TEXT)
 
 
 def _tracks(spec: str) -> list[EvalSequence]:

@@ -12,7 +12,7 @@ from edgetrack.cli import console
 from edgetrack.cli.export import usage_error
 from edgetrack.cli.options import DeviceOption, EngineOption, JsonOption, ThreadsOption, parse_box
 from edgetrack.cli.text_options import PackOption, TextOption, check_description
-from edgetrack.demo import resolve_weights
+from edgetrack.demo import TEXT, resolve_weights
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.contenders import ContenderSpec
@@ -84,7 +84,16 @@ def run(
     if plot is not None:
         check_plot()
     specs = [
-        artifact_spec(path, device=device, engine=engine, threads=threads, text=text, pack=pack) for path in artifacts
+        artifact_spec(
+            path,
+            device=device,
+            engine=engine,
+            threads=threads,
+            text=text,
+            pack=pack,
+            usual_text=TEXT if source is None else None,
+        )
+        for path in artifacts
     ]
     specs = _with_reference(specs, reference)
     footage = load_footage(None if source is None else str(source), None if init is None else parse_box(init))
@@ -164,6 +173,8 @@ def _show_contender(entry: dict[str, Any]) -> None:
 
 def _facts(entry: dict[str, Any]) -> Iterator[str]:
     yield f"{entry['fps']:.1f} updates/s over {entry['updates']} updates; init {entry['init_ms']['p50']:.1f} ms"
+    if "text_ms" in entry:
+        yield f"text: {entry['text_ms']:.1f} ms once per target, part of init; no update encodes it"
     notes: dict[str, list[str]] = {}
     for stage, note in entry["stage_notes"].items():
         notes.setdefault(note, []).append(stage)

@@ -117,8 +117,14 @@ def test_a_sentence_for_a_tracker_without_language(run, artifact, tmp_path):
 
 
 def test_bench_with_a_sentence(run, written, tmp_path):
-    quick = ("--frames", 4, "--warmup", 0, "--no-fresh", "--threads", 1, "--json")
-    assert run("bench", written["told"], "--text", "the man", *quick)[0] == 0
+    quick = ("--frames", 4, "--warmup", 0, "--no-fresh", "--threads", 1)
+    code, out, _ = run("bench", written["told"], "--text", "the man", *quick)
+    assert code == 0
+    assert "ms once per target, part of init; no update encodes it" in out
+    code, out, _ = run("bench", written["told"], "--text", "the man", *quick, "--json")
+    (entry,) = json.loads(out)["contenders"]
+    assert entry["text_ms"] > 0
+    assert "text" not in entry["stages_ms"]
     pack = tmp_path / "man.pack"
     assert run("encode", written["told"], "--text", "the man", "--output", pack)[0] == 0
     assert run("bench", written["told"], "--pack", pack, *quick)[0] == 0
