@@ -115,7 +115,7 @@ def open_engine(
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Engine:
     """Return the engine that `load` would use for this artifact; see `load` for arguments and errors."""
-    from edgetrack.errors import InputError
+    from edgetrack.errors import ArtifactError, InputError
     from edgetrack.runtime.engines import ENGINES
 
     if not isinstance(device, str):
@@ -123,12 +123,18 @@ def open_engine(
     if not isinstance(engine, str | None):
         raise InputError(f"engine is {engine!r}; give a text as 'onnxruntime', or None")
     name = ENGINES.resolve(engine or artifact.target.engine)
-    return ENGINES.get(name)(
+    opened = ENGINES.get(name)(
         artifact.target.device if device == "auto" else device,
         threads=threads,
         cache_dir=None if cache_dir is None else _path("cache_dir", cache_dir),
         precision=artifact.precision.actual,
     )
+    try:
+        opened.check_built_for(artifact.target.key)
+    except ArtifactError as error:
+        opened.close()
+        raise ArtifactError(f"{artifact.path}: {error}") from error
+    return opened
 
 
 def _path(name: str, value: object) -> Path:
