@@ -107,6 +107,8 @@ class ToldFamily:
         return ToldLoop(self.deploy_graphs(variant, net))
 
     def thresholds(self, variant, precision):
+        if precision == "fp16":
+            return Thresholds({"text": 1e-2, "shift": 1e-2}, 1.0, 0.9, 0.95)
         return Thresholds({"text": 1e-5, "shift": 1e-5}, 0.01, 0.99, 0.999)
 
     @torch.no_grad()

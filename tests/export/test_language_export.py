@@ -79,6 +79,20 @@ def test_stand_in(tmp_path, clip):
     assert verify_artifact(result.path, clip=clip, threads=1).verdict == "passed"
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_openvino(tmp_path, clip, precision):
+    """The ids stay whole numbers, in whatever precision the rest is."""
+    pytest.importorskip("openvino")
+    result = export(tmp_path / "told", clip, target="openvino", precision=precision)
+    assert result.report.verdict == "passed"
+    assert read_artifact(result.path).graph("text").inputs[0].dtype == "int32"
+    with edgetrack.load(result.path) as tracker:
+        tracker.init(synth_frame(0, 90, 120), BOX, text="man")
+        session = tracker.language._opened()
+        assert session.inputs["ids"].dtype == np.int32
+        assert tracker.update(synth_frame(1, 90, 120))[0]
+
+
 def test_the_gate_hears_the_sentence(tmp_path, clip, monkeypatch):
     """Another prompt on one side is seen in the boxes."""
     real = toy_language_family.ToldLoop.__init__
