@@ -182,6 +182,7 @@ def test_a_pack_in_place_of_a_text(described, frames, tmp_path):
     path = made.save(tmp_path / "car.pack")
     with edgetrack.load(described) as tracker:
         expected = boxes(tracker, frames, text="the red car")
+        assert boxes(tracker, frames, text="the white man") != expected
     # A device needs neither text graph nor vocabulary for it.
     change(described, lambda content: content["graphs"].pop())
     (described / "text.onnx").unlink()
