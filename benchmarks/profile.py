@@ -28,10 +28,11 @@ from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stats import summarize
 from edgetrack.cli import console
+from edgetrack.demo import TEXT
 from edgetrack.errors import InputError
 from edgetrack.export.models import find_variant
 from edgetrack.export.models.base import Variant
-from edgetrack.loading import open_engine
+from edgetrack.loading import language_home, open_engine
 from edgetrack.runtime.tracker import GraphFile, build_tracker
 
 __all__ = ["SCHEMA", "main", "measure_profile", "table_of_calls"]
@@ -81,7 +82,7 @@ def measure_profile(
         EdgetrackError: the artifact cannot be loaded, or the engine cannot be profiled.
     """
     artifact, footage = read_artifact(path), load_footage()
-    spec = artifact_spec(path, device="cpu", engine=engine, threads=threads)
+    spec = artifact_spec(path, device="cpu", engine=engine, threads=threads, usual_text=TEXT)
     variant = _known(spec.variant)
     chain = chain_of(variant)
     with OtherLoad() as others:
@@ -131,11 +132,12 @@ def _profile(
     """Track with profiling on; return the calls after warm-up of each graph that runs in every frame."""
     profiler = open_profiler(engine, threads)
     graphs = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
-    with build_tracker(artifact.tracker, graphs, profiler.engine) as tracker:
+    with build_tracker(artifact.tracker, graphs, profiler.engine, language_home(artifact)) as tracker:
         count = len(footage.frames)
+        text = None if tracker.language is None else TEXT
         for step in range(updates + 1 + updates // count):
             if step % count == 0:
-                tracker.init(footage.frames[0], footage.box, color="rgb")
+                tracker.init(footage.frames[0], footage.box, text=text, color="rgb")
             else:
                 tracker.update(footage.frames[step % count], color="rgb")
         found = {name: calls for name, calls in profiler.calls().items() if len(calls) >= updates}

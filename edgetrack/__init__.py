@@ -5,7 +5,8 @@ Example:
     tracker.init(frame, (x, y, w, h))
     ok, box = tracker.update(next_frame)
 
-Everything but `load` and `errors` is imported at first use, so that `import edgetrack` costs next to nothing.
+Everything but `load`, `encode_text` and `errors` is imported at first use, so that `import edgetrack` costs next to
+nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgetrack import errors
-from edgetrack.loading import load
+from edgetrack.loading import encode_text, load
 
 if TYPE_CHECKING:
     from edgetrack.runtime.core import State
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["State", "Tracker", "__version__", "errors", "load"]
+__all__ = ["State", "Tracker", "__version__", "encode_text", "errors", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ if TYPE_CHECKING:
     from edgetrack.artifact import Artifact, GraphEntry
     from edgetrack.runtime.engine import Engine
     from edgetrack.runtime.graph_file import GraphFile
+    from edgetrack.runtime.language import LanguageHome
+    from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
-__all__ = ["load", "load_artifact", "open_engine"]
+__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine"]
 
 
 def load(
@@ -50,6 +53,36 @@ def load(
     )
 
 
+def encode_text(
+    path: str | os.PathLike[str],
+    text: str | Mapping[str, str],
+    *,
+    device: str = "auto",
+    engine: str | None = None,
+    threads: int | None = None,
+) -> TargetPack:
+    """Return what an artifact's text side makes of a sentence; save it for a device that has no text encoder.
+
+    Example:
+        edgetrack.encode_text("mvlm-tf-onnx-fp32/", "the man in the white shirt").save("man.pack")
+        tracker.init(frame, pack="man.pack")  # on the device, with an artifact of the same weights
+
+    Args:
+        path: the folder that `edgetrack export` wrote, with a text encoder.
+        text: the target in a sentence; or in phrases, for trackers that read them.
+        device: see `load`.
+        engine: see `load`.
+        threads: see `load`.
+
+    Raises:
+        ArtifactError: the folder is damaged, incomplete, of an unknown schema, or not for this engine.
+        EngineUnavailable: the engine, the device or the package tokenizers is not here.
+        InputError: the text cannot be used, or the tracker reads none.
+    """
+    with load(path, device=device, engine=engine, threads=threads) as tracker:
+        return tracker.encode_text(text)
+
+
 def load_artifact(
     artifact: Artifact,
     *,
@@ -68,7 +101,7 @@ def load_artifact(
     graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
     opened = open_engine(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
     try:
-        return build_tracker(spec, graphs, opened)
+        return build_tracker(spec, graphs, opened, language_home(artifact))
     except BaseException:
         opened.close()
         raise
@@ -136,6 +169,13 @@ def _memory(artifact: Artifact, history_mib: object) -> dict[str, Any]:
             f"{artifact.path}: tracker.memory is {memory!r}, must be an object; export the artifact again"
         )
     return {**memory, "limit_mib": float(history_mib)}  # type: ignore[arg-type]
+
+
+def language_home(artifact: Artifact) -> LanguageHome:
+    """Return where an artifact's language files lie, for `build_tracker`."""
+    from edgetrack.runtime.language import LanguageHome
+
+    return LanguageHome(artifact.path, artifact.model.variant, artifact.model.checkpoint_sha256)
 
 
 def _graph_file(artifact: Artifact, entry: GraphEntry) -> GraphFile:

@@ -21,12 +21,15 @@ from torch import Tensor
 
 from edgetrack.errors import CheckpointError
 from edgetrack.export.checkpoint_files import EXPECTED, Content, Layout, checked_layout, open_content, storage_of
-from edgetrack.export.pickles import Call, Global, Persistent, brief, is_plain_key
+from edgetrack.export.pickles import Call, Global, Persistent, brief, is_plain_key, is_script_module
 
 __all__ = ["MAX_FILE_BYTES", "Checkpoint", "load_checkpoint"]
 
 MAX_FILE_BYTES = 16 << 30
 
+_MAX_DEPTH = 32
+_MAX_NAME = 1000
+_MAX_MODULES = 20_000  # CLIP has a few hundred
 _REBUILD_TENSOR = {Global("torch._utils", "_rebuild_tensor_v2"), Global("torch._utils", "_rebuild_tensor")}
 _REBUILD_PARAMETER = {
     Global("torch._utils", "_rebuild_parameter"),
@@ -54,11 +57,13 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, scripted: bool = False) -> Checkpoint:
     """Read the weights of a checkpoint: its entry `net`, or all of it where it is a bare state dict.
 
     Args:
         path: a file written by torch.save, or a .safetensors file.
+        scripted: read a TorchScript archive too, which is how OpenAI publishes CLIP: the tensors that its modules hold,
+            under the modules' names; its code is left unread. Else such a file is refused.
 
     Raises:
         CheckpointError: the file is missing, empty, truncated, larger than MAX_FILE_BYTES, not a checkpoint,
@@ -69,7 +74,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         with path.open("rb") as stream:
             size = path.stat().st_size
             sha256 = _check_and_hash(stream, size)
-            content = open_content(path, stream, size)
+            content = open_content(path, stream, size, scripted=scripted)
             weights, other = _select_weights(content.top)
             state = _read_tensors(weights, content, limit=4 * size)
     except OSError as error:
@@ -98,7 +103,7 @@ def _check_and_hash(stream: IO[bytes], size: int) -> str:
 
 def _select_weights(top: object) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the state dict inside a file's content, and the names of everything beside it."""
-    content = _as_dict(top)
+    content = _module_tensors(top) if is_script_module(top) else _as_dict(top)
     if content is None:
         raise CheckpointError(f"it holds {_describe(top)}; {EXPECTED}")
     if "net" in content:
@@ -122,6 +127,26 @@ def _as_dict(value: object) -> dict[Any, Any] | None:
         listed = {key: item for key, item in sound if is_plain_key(key)}
         return {**listed, **(value.items or {})}
     return None
+
+
+def _module_tensors(top: object) -> dict[Any, Any]:
+    """Return the tensors of a TorchScript module and its submodules by dotted name; everything else is left out."""
+    found: dict[Any, Any] = {}
+    waiting: list[tuple[str, Any, int]] = [("", top, 0)]
+    visited = 0
+    while waiting:
+        prefix, module, depth = waiting.pop()
+        visited += 1
+        # Modules may hold each other, so that a small file describes a tree without end.
+        if depth > _MAX_DEPTH or visited > _MAX_MODULES:
+            raise CheckpointError("its modules are nested without end; download it again")
+        for key, value in (module.items or {}).items():
+            name = prefix + key if isinstance(key, str) and len(prefix) + len(key) < _MAX_NAME else None
+            if name is not None and is_script_module(value):
+                waiting.append((f"{name}.", value, depth + 1))
+            elif name is not None and _layout_of(value) is not None:
+                found[name] = value
+    return found
 
 
 def _key_name(key: object) -> str:

@@ -115,8 +115,14 @@ def checked_layout(
     return Layout(dtype, *storage, offset, size, stride)
 
 
-def open_content(path: Path, stream: IO[bytes], size: int) -> Content:
+def open_content(path: Path, stream: IO[bytes], size: int, *, scripted: bool = False) -> Content:
     """Recognise the format of an open file of `size` bytes; storages are read on demand.
+
+    Args:
+        path: of the file; its suffix tells .safetensors files.
+        stream: the file.
+        size: of it, in bytes.
+        scripted: read a TorchScript archive too: what its modules hold, and nothing of its code.
 
     Raises:
         CheckpointError: not one of the formats, damaged, or of a kind that carries code; without the path.
@@ -128,7 +134,7 @@ def open_content(path: Path, stream: IO[bytes], size: int) -> Content:
     if start != _ZIP_START:
         return _open_legacy(stream, size)
     try:
-        return _open_zip(zipfile.ZipFile(stream), stream, size)
+        return _open_zip(zipfile.ZipFile(stream), stream, size, scripted=scripted)
     except _ZIP_ERRORS as error:
         reason = str(error).partition("\n")[0][:120]
         raise CheckpointError(f"it is truncated or damaged ({reason}); download it again") from error
@@ -154,18 +160,20 @@ def storage_of(reference: Persistent) -> tuple[torch.dtype, str, int]:
     return dtype, key, elements
 
 
-def _open_zip(archive: zipfile.ZipFile, stream: IO[bytes], size: int) -> Content:
+def _open_zip(archive: zipfile.ZipFile, stream: IO[bytes], size: int, *, scripted: bool) -> Content:
     """Open torch's zip layout: <folder>/data.pkl, <folder>/data/<storage key>, <folder>/byteorder."""
     names = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise CheckpointError(f"it is a zip file without torch's data.pkl; {EXPECTED}")
     folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in names:
+    if f"{folder}constants.pkl" in names and not scripted:
         raise CheckpointError(f"it is a TorchScript module, which carries code; {EXPECTED}")
     if names[pickles[0]].file_size > _MAX_PICKLE_BYTES:
         raise CheckpointError(f"its data.pkl is larger than {_MAX_PICKLE_BYTES >> 20} MiB; {EXPECTED}")
-    _refuse_compressed(names, size)
+    # A TorchScript archive compresses its code, which is not read.
+    code = f"{folder}code/"
+    _refuse_compressed({name: info for name, info in names.items() if not (scripted and name.startswith(code))}, size)
     if f"{folder}byteorder" in names and archive.read(f"{folder}byteorder") != b"little":
         raise CheckpointError(_BIG_ENDIAN)
     top = read_pickle(io.BytesIO(archive.read(pickles[0])))

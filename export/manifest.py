@@ -35,6 +35,8 @@ def model_sections(source: Source) -> dict[str, Any]:
     tracker = source.family.tracker_spec(source.variant.name)
     if source.score is not None:
         tracker["score"] = {**tracker["score"], **source.score}
+    if source.text is not None:
+        tracker["language"] = source.text.section
     return {
         "schema": SCHEMA,
         "model": {

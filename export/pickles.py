@@ -2,8 +2,9 @@
 
 Published checkpoints carry pickled training objects beside the weights, and a pickle is a program for a small
 stack machine. This module runs that machine with every dangerous instruction made inert: a name is a `Global`
-(never imported), a call is a `Call` (never called), state set on an object is dropped. The reader of the
-result decides which calls mean a tensor. The instructions are those of the standard library's `pickletools`.
+(never imported), a call is a `Call` (never called), state set on an object is dropped, unless it is a module of
+TorchScript. The reader of the result decides which calls mean a tensor. The instructions are those of the standard
+library's `pickletools`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = [
     "PickleFormatError",
     "brief",
     "is_plain_key",
+    "is_script_module",
     "read_pickle",
 ]
 
@@ -93,6 +95,13 @@ def brief(value: object) -> str:
 def is_plain_key(value: object) -> bool:
     """Tell whether `value` may be the key of a dict: a plain value, cheap to hash."""
     return isinstance(value, _PLAIN_KEYS) and (not isinstance(value, int) or abs(value) < _MAX_KEY)
+
+
+def is_script_module(value: object) -> bool:
+    """Tell whether `value` is a module as TorchScript pickles it: an object of a class of the archive's own code."""
+    return (
+        isinstance(value, Call) and isinstance(value.function, Global) and value.function.module.startswith("__torch__")
+    )
 
 
 def read_pickle(stream: IO[bytes], references: list[Persistent] | None = None) -> object:
@@ -277,7 +286,10 @@ class _Machine:
         self._record(_global_of(argument), tuple(self._group()))
 
     def op_build(self) -> None:
-        self.stack.pop()  # the state of an object: dropped
+        state, target = self.stack.pop(), self.stack[-1]
+        # The state of an object is dropped, but for what a module of TorchScript holds: its parameters and submodules.
+        if isinstance(target, Call) and is_script_module(target) and isinstance(state, dict):
+            target.items = state
 
     def op_persid(self, argument: object) -> None:
         self.references.append(Persistent(argument))

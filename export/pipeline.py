@@ -15,6 +15,7 @@ from typing import Any
 from edgetrack.artifact import Artifact, ArtifactWriter, read_artifact, sha256_of
 from edgetrack.demo import WEIGHTS
 from edgetrack.errors import InputError, ParityError
+from edgetrack.export.language import TOKENIZER_FILE, TextFiles
 from edgetrack.export.manifest import build_section, extra_sections, graph_section, model_sections, target_sections
 from edgetrack.export.models import find_variant
 from edgetrack.export.parity.clip import Clip, demo_clip
@@ -59,6 +60,7 @@ class ExportPlan:
         device: what the gate runs it on and the manifest names, one of the target's.
         options: the target's own, each with its value.
         calibration: for int8 and mixed, else None.
+        text: files of the text side, for trackers with language.
     """
 
     variant: str
@@ -70,6 +72,7 @@ class ExportPlan:
     device: str
     options: Mapping[str, Any] = field(default_factory=dict)
     calibration: CalibrationPlan | None = None
+    text: TextFiles = field(default_factory=TextFiles)
 
     @property
     def command(self) -> str:
@@ -78,6 +81,8 @@ class ExportPlan:
         words += ["--precision", self.precision]
         words += ["--device", self.device] if self.device != self.target.devices[0] else []
         words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
+        words += ["--text-encoder", str(self.text.encoder)] if self.text.encoder else []
+        words += ["--vocabulary", str(self.text.vocabulary)] if self.text.vocabulary else []
         for option in self.target.options:
             value = self.options.get(option.name, option.default)
             if value != option.default:
@@ -105,6 +110,7 @@ def plan_export(
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
     calibration: CalibrationPlan | None = None,
+    text: TextFiles | None = None,
 ) -> ExportPlan:
     """Check names and packages.
 
@@ -118,6 +124,7 @@ def plan_export(
         device: one of the target's, as "cpu", "cuda:1" or "GPU"; None: its first one.
         options: the target's own, as `TargetInfo.options` declares them.
         calibration: what int8 and mixed are calibrated with; there is no default.
+        text: files of the text side, for trackers with language.
 
     Raises:
         InputError: no such variant, target, precision, device or option, a seed below 0 or above 2**53 - 1, or no
@@ -136,7 +143,9 @@ def plan_export(
     said = info.check_options(options or {}, precision)
     writer_of(info.name, said).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
-    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, said, calibration)
+    return ExportPlan(
+        variant, str(weights), seed, info, precision, folder, chosen, said, calibration, text or TextFiles()
+    )
 
 
 def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
@@ -148,7 +157,7 @@ def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
         ArtifactError: the folder cannot be created.
     """
     with ArtifactWriter(plan.output, force=force):
-        return load_source(plan.variant, plan.weights, plan.seed)
+        return load_source(plan.variant, plan.weights, plan.seed, plan.text)
 
 
 def export_tracker(
@@ -165,6 +174,7 @@ def export_tracker(
     device: str | None = None,
     options: Mapping[str, Any] | None = None,
     calibration: CalibrationPlan | None = None,
+    text: TextFiles | None = None,
     threads: int | None = None,
     speed: SpeedCheck | None = None,
     progress: Progress | None = None,
@@ -180,6 +190,7 @@ def export_tracker(
         device=device,
         options=options,
         calibration=calibration,
+        text=text,
     )
     return run_plan(
         plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, speed=speed, progress=progress
@@ -219,7 +230,7 @@ def run_plan(
     clip = clip or demo_clip()
     with ArtifactWriter(plan.output, force=force) as writer:
         progress.stage("load weights")
-        source = load_source(plan.variant, plan.weights, plan.seed)
+        source = load_source(plan.variant, plan.weights, plan.seed, plan.text)
         progress.advance()
         manifest = _build(plan, source, writer.folder, threads, progress)
         writer.write_manifest(manifest)
@@ -245,6 +256,7 @@ def verify_artifact(
     weights: str | Path | None = None,
     *,
     seed: int | None = None,
+    text: TextFiles | None = None,
     clip: Clip | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -257,6 +269,7 @@ def verify_artifact(
         weights: the checkpoint it was built from, or "stand-in"; None: only where edgetrack's own or stand-in weights
             are in it.
         seed: of stand-in weights; None: the one in the manifest.
+        text: files of the text side, for trackers with language.
         clip: see `run_plan`.
         device: what to run the artifact on; "auto": what it was built for.
         threads: see `run_plan`.
@@ -269,18 +282,27 @@ def verify_artifact(
     """
     artifact = read_artifact(path)
     (progress or Silent()).stage("load weights")
-    source = source_of(artifact, weights, seed)
+    source = source_of(artifact, weights, seed, text)
     return check_against_source(
         source, artifact, clip or demo_clip(), device=device, threads=threads, progress=progress
     )
 
 
-def source_of(artifact: Artifact, weights: str | Path | None, seed: int | None) -> Source:
+def source_of(
+    artifact: Artifact, weights: str | Path | None, seed: int | None, text: TextFiles | None = None
+) -> Source:
     """Load what an artifact was built from; see `verify_artifact` for arguments and errors."""
     if weights is None:
         weights = _known_weights(artifact)
     used_seed = seed if seed is not None else artifact.build.seed or 0
-    return load_source(artifact.model.variant, weights, used_seed)
+    return load_source(artifact.model.variant, weights, used_seed, _with_vocabulary(artifact, text or TextFiles()))
+
+
+def _with_vocabulary(artifact: Artifact, text: TextFiles) -> TextFiles:
+    """Return the files with the artifact's own vocabulary, where it has one and none is given."""
+    if text.vocabulary is not None or "language" not in artifact.tracker:
+        return text
+    return replace(text, vocabulary=artifact.file(TOKENIZER_FILE))
 
 
 def _known_weights(artifact: Artifact) -> str:
@@ -322,6 +344,8 @@ def _build(plan: ExportPlan, source: Source, folder: Path, threads: int | None, 
             writer.say = partial(_stage_of, progress, f"build {graph.role} for {plan.target.name}")
             files[graph.role] = writer.write(made, folder)
         extras = (*writer.finish(typed, folder), *_sensitivity_files(plan, quantization, folder))
+    if source.text is not None:
+        source.text.write(folder)
     progress.advance()
     islands = [f"{item.role}/{name}" for item in typed for name in item.islands]
     return {

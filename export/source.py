@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgetrack.export.checkpoint import load_checkpoint
 from edgetrack.export.compact import completed, score_rule
+from edgetrack.export.language import SourceText, TextFiles, text_side_of, with_text_encoder
 from edgetrack.export.models import family_of, find_variant
 from edgetrack.export.standin import synth_state
 
@@ -40,6 +41,7 @@ class Source:
         sha256: of the checkpoint file; of names, shapes and values for stand-in weights.
         seed: of stand-in weights, else None.
         score: of the manifest's `tracker.score`, what came with the weights instead of the family's defaults.
+        text: how it reads text; None: it reads none.
     """
 
     family: ModelFamily
@@ -50,6 +52,7 @@ class Source:
     sha256: str
     seed: int | None
     score: Mapping[str, Any] | None = None
+    text: SourceText | None = None
 
     @property
     def description(self) -> str:
@@ -59,33 +62,39 @@ class Source:
         return f"{name}, {made} sha256 {self.sha256[:12]}"
 
 
-def load_source(variant: str, weights: str | Path, seed: int = 0) -> Source:
+def load_source(variant: str, weights: str | Path, seed: int = 0, text: TextFiles | None = None) -> Source:
     """Build the network of `variant` and load its weights strictly.
 
     Args:
         variant: a name in the table of variants.
         weights: path of a checkpoint, or "stand-in".
         seed: of stand-in weights; unused with a checkpoint.
+        text: what a tracker with language needs besides.
 
     Raises:
-        InputError: no such variant.
-        CheckpointError: the checkpoint cannot be read or is of another model.
+        InputError: no such variant, or its vocabulary cannot be used or is missing.
+        CheckpointError: the checkpoint or the text encoder cannot be read, is of another model, or is missing.
     """
     info = find_variant(variant)
     family = family_of(variant)
     net = family.build(variant)
     score = None
-    if str(weights) == STAND_IN:
-        state = {name: torch.from_numpy(value) for name, value in synth_state(family.entries(variant), seed).items()}
+    files, made_up = text or TextFiles(), str(weights) == STAND_IN
+    files.check(variant, made_up=made_up)
+    if made_up:
+        side = text_side_of(variant)
+        entries = {**family.entries(variant), **(side.entries() if side is not None else {})}
+        state = {name: torch.from_numpy(value) for name, value in synth_state(entries, seed).items()}
         sha256, kind, used_seed = _digest(state), STAND_IN, seed
     else:
         checkpoint = load_checkpoint(weights)
         state, sha256, kind, used_seed = checkpoint.state, checkpoint.sha256, "checkpoint", None
         if checkpoint.path.suffix == ".safetensors":
             state, score = completed(family, variant, state), score_rule(checkpoint.metadata, variant)
+    state, language = with_text_encoder(variant, state, files, made_up=made_up)
     family.load_state(net, variant, state)
     graphs = tuple(family.deploy_graphs(variant, net.eval()))
-    return Source(family, info, net, graphs, kind, sha256, used_seed, score)
+    return Source(family, info, net, graphs, kind, sha256, used_seed, score, language)
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

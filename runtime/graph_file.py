@@ -40,6 +40,8 @@ class CheckedEngine(Engine):
         """`engine` opens the files; those not in `graphs` are not checked."""
         self._engine = engine
         self._graphs = {graph.path: graph for graph in graphs}
+        self.sessions: list[Session] = []
+        """What was opened so far, in that order."""
 
     def open(self, path: Path, dims: Mapping[str, int]) -> Session:
         """See `Engine.open`.
@@ -52,6 +54,7 @@ class CheckedEngine(Engine):
         if graph is not None:
             _check(path, "input", session.inputs, graph.inputs, dims)
             _check(path, "output", session.outputs, graph.outputs, dims)
+        self.sessions.append(session)
         return session
 
     def describe(self) -> dict[str, str]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.errors import ArtifactError, InputError
+from edgetrack.fields import Fields
 from edgetrack.registry import Registry
+from edgetrack.runtime.arguments import Box, checked_box, checked_frame
 from edgetrack.runtime.core import CentreHeadTracker, CropLoop, State
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
+from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
+from edgetrack.runtime.language_spec import read_language_spec
+from edgetrack.runtime.target_pack import TargetPack
 
-__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "Tracker", "build_tracker"]
-
-Box = tuple[float, float, float, float]
+__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "Tracker", "build_tracker"]
 
 _MOST_CANDIDATES = 1 << 20  # as many as a map may have cells
 
@@ -28,13 +31,30 @@ FAMILIES.register("centre-head", "edgetrack.runtime.centre_head:build_centre_hea
 FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
 
 
-def build_tracker(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], engine: Engine) -> Tracker:
+@runtime_checkable
+class TextCore(Protocol):
+    """What a compiled tracker offers besides, if it has to know that its target was described anew."""
+
+    def set_text(self, features: NDArray[Any]) -> None:
+        """Take the target data of the first name that the manifest's `tracker.language.feeds` lists.
+
+        Called after every `init`, and between two frames: then what was learnt of the old target is forgotten.
+        """
+
+
+def build_tracker(
+    spec: Mapping[str, Any],
+    graphs: Mapping[str, GraphFile],
+    engine: Engine,
+    home: LanguageHome | None = None,
+) -> Tracker:
     """Open the graphs in `engine` and wire them to the tracker core.
 
     Args:
         spec: the manifest's "tracker" section.
-        graphs: engine files by role ("template", "search").
+        graphs: engine files by role ("template", "search", and "text" of a tracker with language).
         engine: an open engine; the tracker closes it.
+        home: where a tracker with language has its vocabulary.
 
     Raises:
         ArtifactError: the family is unknown, spec and graphs do not fit it, or a file has other tensors than its
@@ -44,7 +64,16 @@ def build_tracker(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], engi
     family = spec.get("family")
     if not isinstance(family, str):
         raise ArtifactError(f"the tracker section names no family (it says {family!r}); export the artifact again")
-    return Tracker(FAMILIES.get(family)(spec, graphs, CheckedEngine(engine, graphs.values())), engine)
+    described = read_language_spec(Fields(dict(spec), "the manifest", "tracker"))
+    checked = CheckedEngine(engine, graphs.values())
+    core = FAMILIES.get(family)({key: spec[key] for key in spec if key != "language"}, graphs, checked)
+    if described is None:
+        return Tracker(core, engine)
+    if home is None:
+        raise ArtifactError(
+            "the tracker section has a part `language`, but its folder is not given; use edgetrack.load"
+        )
+    return Tracker(core, engine, Language(described, home, checked, graphs, checked.sessions))
 
 
 class Tracker:
@@ -58,25 +87,131 @@ class Tracker:
     A tracker belongs to one thread at a time; several trackers may run in parallel threads.
     """
 
-    def __init__(self, core: CropLoop, engine: Engine) -> None:
-        """Use `edgetrack.load` instead; `core` is the compiled tracker, `engine` what runs its networks."""
+    def __init__(self, core: CropLoop, engine: Engine, language: Language | None = None) -> None:
+        """Use `edgetrack.load` instead.
+
+        Args:
+            core: the compiled tracker.
+            engine: what runs its networks.
+            language: of a tracker that reads text.
+        """
         self._core: CropLoop | None = core
         self._engine = engine
+        self._language = language
         self._color = "bgr"
+        self._started = False
 
-    def init(self, frame: NDArray[np.uint8], box: Sequence[float] | NDArray[Any], *, color: str = "bgr") -> None:
-        """Start following what is inside `box` in `frame`; may be called again for another target.
+    def init(
+        self,
+        frame: NDArray[np.uint8],
+        box: Sequence[float] | NDArray[Any] | None = None,
+        *,
+        text: Text | None = None,
+        pack: Pack | None = None,
+        color: str = "bgr",
+    ) -> None:
+        """Start following what is inside `box` in `frame`, or what a text describes; may be called again.
+
+        The text is encoded here, once; updates do not touch it. If anything is refused, the tracker goes on with the
+        target and the description that it had.
 
         Args:
             frame: uint8 image; its size is the size that all following frames must have.
-            box: four finite numbers x, y, w, h in pixels with w and h above 0, not wholly outside the frame.
+            box: four finite numbers x, y, w, h in pixels with w and h above 0, not wholly outside the frame. None: the
+                tracker looks for what the text describes; only some can.
+            text: the target in a sentence, for trackers that read one; or in phrases, see `Language.encode`.
+            pack: instead of a text, a target pack or the path of one, which `encode_text` made of a text; needs no text
+                encoder.
             color: layout of the frame and, unless `update` is told otherwise, of those that follow; see the class.
 
         Raises:
-            InputError: the frame or box cannot be used, or the tracker is closed.
+            InputError: the frame, box, text or pack cannot be used, this tracker reads no text, needs one or needs a
+                box, or it is closed.
+            ArtifactError: the artifact's text side is damaged.
+            EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
-        self.core.init(_checked_frame(frame), _checked_box(box), color)
+        start: Any = self.core.init  # where a text is enough, the core takes None for a box
+        image = checked_frame(frame)
+        place = None if box is None and self._finds_by_text() else checked_box(box)
+        target = self._target(text, pack)
+        start(image, place, color)
+        self._describe(target)
         self._color = color
+        self._started = True
+
+    def retarget(self, *, text: Text | None = None, pack: Pack | None = None) -> None:
+        """Describe the target anew, in the middle of a video; the next update looks for what is described now.
+
+        Where the tracker keeps what it learnt of a target (MVLM: its memory, and the view of the last frame), that is
+        forgotten; the box stays until then.
+
+        Args:
+            text: the target in a sentence.
+            pack: instead of a text, see `init`.
+
+        Raises:
+            InputError: the text or pack cannot be used or neither is given, this tracker reads no text, `init` was not
+                called, or the tracker is closed.
+            ArtifactError: the artifact's text side is damaged.
+            EngineUnavailable: the device failed, or the package tokenizers is not installed.
+        """
+        _ = self.core
+        language = self._reading()
+        if not self._started:
+            raise InputError("retarget was called before init; call init with the first frame")
+        if text is None and pack is None:
+            raise InputError("retarget was given nothing; give text='...' or pack='...'")
+        self._describe(language.target(text, pack))
+
+    def encode_text(self, text: Text) -> TargetPack:
+        """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
+
+        Args:
+            text: the target in a sentence.
+
+        Raises:
+            InputError: the text cannot be used, this tracker reads no text or has no text encoder, or it is closed.
+            ArtifactError: the artifact's text side is damaged.
+            EngineUnavailable: the device failed, or the package tokenizers is not installed.
+        """
+        _ = self.core
+        return self._reading().encode(text)
+
+    @property
+    def language(self) -> Language | None:
+        """The text side, for tools and tests; None for a tracker that reads no text."""
+        return self._language
+
+    @property
+    def text_ms(self) -> float:
+        """Milliseconds that the last description took in `init`, `retarget` or `encode_text`; no update pays for it."""
+        return 0.0 if self._language is None else self._language.text_ms
+
+    def _reading(self) -> Language:
+        if self._language is None:
+            raise InputError(
+                "this tracker reads no text, it follows what a box shows; leave out text and pack, or load a tracker "
+                "with language (see `edgetrack models`)"
+            )
+        return self._language
+
+    def _finds_by_text(self) -> bool:
+        return self._language is not None and self._language.spec.without_box
+
+    def _target(self, text: Text | None, pack: Pack | None) -> TargetPack | None:
+        """Return the target data of a description; None for a tracker that reads no text."""
+        if self._language is None and text is None and pack is None:
+            return None
+        return self._reading().target(text, pack)
+
+    def _describe(self, target: TargetPack | None) -> None:
+        """Hand checked target data to the search network and the core."""
+        if target is None or self._language is None:
+            return
+        self._language.put(target.arrays)
+        core = self.core
+        if isinstance(core, TextCore):
+            core.set_text(target.arrays[self._language.spec.feeds[0]])
 
     def update(self, frame: NDArray[np.uint8], *, color: str | None = None) -> tuple[bool, Box]:
         """Find the target in the next frame.
@@ -92,7 +227,7 @@ class Tracker:
             InputError: the frame cannot be used, `init` was not called, or the tracker is closed.
             EngineUnavailable: the device failed.
         """
-        ok, (x, y, w, h) = self.core.update(_checked_frame(frame), self._color if color is None else color)
+        ok, (x, y, w, h) = self.core.update(checked_frame(frame), self._color if color is None else color)
         return ok, (x, y, w, h)
 
     def candidates(self, k: int) -> list[tuple[Box, float]]:
@@ -122,6 +257,7 @@ class Tracker:
     def reset(self) -> None:
         """Forget the target and its history; call `init` next."""
         self.core.reset()
+        self._started = False
 
     @property
     def core(self) -> CropLoop:
@@ -184,25 +320,3 @@ class Tracker:
     ) -> None:
         """Close the tracker."""
         self.close()
-
-
-def _checked_frame(frame: object) -> NDArray[np.uint8]:
-    if isinstance(frame, np.ndarray):
-        return frame
-    if frame is None:
-        raise InputError("the frame is None: the video has ended or could not be read; check what read() returned")
-    raise InputError(f"the frame is a {type(frame).__name__}, must be a numpy array of uint8; convert it first")
-
-
-def _checked_box(box: object) -> Box:
-    try:
-        if isinstance(box, str | bytes):
-            raise TypeError
-        x, y, w, h = (float(value) for value in box)  # type: ignore[attr-defined]
-    except OverflowError as error:
-        raise InputError(
-            "the box holds a number too large for a float; give four numbers x, y, w, h in pixels"
-        ) from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the box is {box!r}, must be four numbers x, y, w, h in pixels") from error
-    return (x, y, w, h)

@@ -12,12 +12,21 @@ TEMPLATE_PX, SEARCH_PX, TOKENS, PRUNE, CHANNELS = 32, 48, 4, 1, 8
 BINS, RANGE, CLASSES = 20, 2, 45
 
 
-def save_graph(path: Path, nodes: list[Any], inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], constants):
+def save_graph(
+    path: Path,
+    nodes: list[Any],
+    inputs: dict[str, list[Any]],
+    outputs: dict[str, list[Any]],
+    constants,
+    integers: tuple[str, ...] = (),
+):
+    """Write a graph of float32 tensors; inputs in `integers` are int32."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     def values(shapes):
-        return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+        kinds = {name: TensorProto.INT32 if name in integers else TensorProto.FLOAT for name in shapes}
+        return [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
 
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "graph", values(inputs), values(outputs), tensors)
@@ -54,8 +63,11 @@ def write_template(path: Path) -> None:
     save_graph(path, nodes, {"image": [1, 3, TEMPLATE_PX, TEMPLATE_PX]}, {"tokens": [1, TOKENS, CHANNELS]}, constants)
 
 
-def write_search(path: Path, kept: int | str = "kept") -> None:
-    """Logits that depend on the search crop alone and peak at a box in its middle; scores from the newest template."""
+def write_search(path: Path, kept: int | str = "kept", text: list[int] | None = None) -> None:
+    """Logits that depend on the search crop alone and peak at a box in its middle; scores from the newest template.
+
+    With `text`, the shape of an input "text", the last coordinate moves with its mean too.
+    """
     from onnx import helper
 
     nodes = [
@@ -84,6 +96,19 @@ def write_search(path: Path, kept: int | str = "kept") -> None:
         "old": [1, 4, kept, CHANNELS],
         "newest": [1, TOKENS, CHANNELS],
     }
+    if text is not None:
+        inputs["text"] = text
+        last = int((0.625 + 0.5) * BINS)
+        peaks[0, 3, last - 3] = 40.0
+        told = np.zeros((1, 4, CLASSES), np.float32)
+        told[0, 3, last - 3] = 4.0
+        constants["told"] = told
+        nodes[-2:-1] = [
+            helper.make_node("ReduceMean", ["text"], ["said"], keepdims=0),
+            helper.make_node("Mul", ["said", "told"], ["moved"]),
+            helper.make_node("Add", ["peaked", "moved"], ["described"]),
+            helper.make_node("Add", ["described", "nothing"], ["logits"]),
+        ]
     save_graph(path, nodes, inputs, {"logits": [1, 4, CLASSES], "score": [1, TOKENS]}, constants)
 
 

@@ -22,6 +22,7 @@ from edgetrack.cli.calibration_options import (
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
 from edgetrack.cli.speed import NoSpeedCheckOption, in_words, speed_check, warn_if_slow
 from edgetrack.cli.target_options import with_target_options
+from edgetrack.cli.text_options import TextEncoderOption, VocabularyOption
 from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
 from edgetrack.export.targets import target_of
@@ -90,6 +91,8 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
+    text_encoder: TextEncoderOption = None,
+    vocabulary: VocabularyOption = None,
     device: Annotated[
         str | None, typer.Option("--device", help="What to build for and verify on; default: the target's first.")
     ] = None,
@@ -121,6 +124,7 @@ def run(
     with usage_error("--weights"):
         weights = resolve_weights(model, weights)
     check_torch()
+    from edgetrack.export.language import TextFiles
     from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
 
     calibration = calibration_from_options(
@@ -131,6 +135,9 @@ def run(
         max_auc_drop=max_auc_drop,
         max_box_error=max_box_error,
     )
+    files = TextFiles(text_encoder, vocabulary)
+    with usage_error("--text-encoder, --vocabulary"):
+        files.check(variant, made_up=weights == "stand-in")
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
         plan = plan_export(
@@ -143,6 +150,7 @@ def run(
             device=device,
             options=options,
             calibration=calibration,
+            text=files,
         )
     if dry_run:
         _dry_run(plan, force, as_json)

@@ -10,7 +10,7 @@ from torch import Tensor
 from edgetrack.errors import CheckpointError
 from edgetrack.export.models.base import ModelFamily
 
-__all__ = ["check_entries"]
+__all__ = ["check_entries", "check_values", "entry_problems"]
 
 NAMED = 3  # how many entries a message names
 _NAME_LENGTH = 80
@@ -27,6 +27,17 @@ def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]
             of them and the model whose layout the file has, if there is one.
     """
     expected = family.entries(variant)
+    problems = entry_problems(expected, state)
+    if problems:
+        raise CheckpointError(
+            f"the checkpoint is not one of {variant}: of {len(expected)} entries, {'; '.join(problems)}"
+            f"{_advice(variant, state)}"
+        )
+    check_values(state)
+
+
+def entry_problems(expected: Mapping[str, tuple[int, ...]], state: Mapping[str, Tensor]) -> list[str]:
+    """Return in words how the names and shapes of a state dict differ from those expected; empty where they do not."""
     missing = [name for name in expected if name not in state]
     unexpected = [_short(name) for name in state if name not in expected]
     shapes = [
@@ -34,16 +45,15 @@ def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]
         for name, shape in expected.items()
         if name in state and tuple(state[name].shape) != shape
     ]
-    problems = [
+    return [
         f"{len(names)} {what} ({', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''})"
         for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
         if names
     ]
-    if problems:
-        raise CheckpointError(
-            f"the checkpoint is not one of {variant}: of {len(expected)} entries, {'; '.join(problems)}"
-            f"{_advice(variant, state)}"
-        )
+
+
+def check_values(state: Mapping[str, Tensor]) -> None:
+    """Raise CheckpointError unless all values are finite and of an element type that `check_entries` admits."""
     for name, value in state.items():
         if value.dtype not in _DTYPES and not (name.endswith(_COUNTERS) and value.dtype == torch.int64):
             raise CheckpointError(

@@ -92,7 +92,8 @@ def check_against_source(
                 engine.close()
             reference = source.family.reference(source.variant.name, source.net)
             with load_artifact(artifact, device=device, threads=threads) as tracker:
-                candidate = ArtifactLoop(tracker, artifact.tracker)
+                prompt = None if source.text is None else source.text.side.prompt
+                candidate = ArtifactLoop(tracker, artifact.tracker, prompt)
                 forced, loop = _boxes(reference, candidate, artifact, clip, limits, progress)
     except EngineUnavailable as error:
         return ParityReport(source.description, limits, not_run=str(error))

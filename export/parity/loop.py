@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetrack.demo import TEXT
 from edgetrack.errors import InputError
 from edgetrack.export.parity.bins import bin_reach
 from edgetrack.export.parity.report import LoopReport, iou
@@ -40,14 +41,28 @@ class ArtifactLoop:
     The two differ when the tracker says that the target is lost and repeats its last good box.
     """
 
-    def __init__(self, tracker: Tracker, spec: Mapping[str, Any]) -> None:
-        """Use `tracker`, which the caller closes; `spec` is the manifest's "tracker" object."""
+    def __init__(
+        self, tracker: Tracker, spec: Mapping[str, Any], prompt: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
+        """Build the loop.
+
+        Args:
+            tracker: what is run; the caller closes it.
+            spec: the manifest's "tracker" object.
+            prompt: of a tracker with language, inputs of its text graph to describe the target with; None: a sentence.
+        """
         self._tracker = tracker
         self._spec = spec
+        self._prompt = prompt
 
     def init(self, frame: NDArray[np.uint8], box: Box) -> None:
         """See `ClosedLoop.init`."""
-        self._tracker.init(frame, box, color="rgb")
+        language = self._tracker.language
+        if language is None:
+            self._tracker.init(frame, box, color="rgb")
+            return
+        pack = language.encode(TEXT) if self._prompt is None else language.run(self._prompt, "")
+        self._tracker.init(frame, box, pack=pack, color="rgb")
 
     def update(self, frame: NDArray[np.uint8]) -> Box:
         """See `ClosedLoop.update`."""

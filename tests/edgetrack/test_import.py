@@ -41,7 +41,7 @@ def test_command_line_imports_commands_without_their_engines():
 
 
 def test_public_names():
-    assert set(edgetrack.__all__) == {"State", "Tracker", "__version__", "errors", "load"}
+    assert set(edgetrack.__all__) == {"State", "Tracker", "__version__", "encode_text", "errors", "load"}
     for name in edgetrack.__all__:
         assert getattr(edgetrack, name) is not None
     assert dir(edgetrack) == sorted(edgetrack.__all__)

@@ -187,7 +187,7 @@ def test_a_storage_of_impossible_length(tmp_path):
 
 @pytest.mark.parametrize("error", [TypeError, RuntimeError, ValueError, OverflowError, RecursionError])
 def test_what_the_checks_miss_is_refused_all_the_same(tmp_path, monkeypatch, error):
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error("first\nsecond")
 
     monkeypatch.setattr(checkpoint, "open_content", fail)
@@ -290,8 +290,8 @@ def reads(monkeypatch) -> list[tuple[str, int, int]]:
     seen: list[tuple[str, int, int]] = []
     original = checkpoint.open_content
 
-    def opened(*arguments):
-        content = original(*arguments)
+    def opened(*arguments, **options):
+        content = original(*arguments, **options)
 
         def read_storage(key: str, first: int, length: int) -> bytes:
             seen.append((key, first, length))

@@ -1,0 +1,56 @@
+"""What a family of trackers that read a sentence offers to the export pipeline besides `ModelFamily`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from numpy.typing import NDArray
+
+from edgetrack.export.models.clip_text import TextShape
+from edgetrack.runtime.clip_tokenizer import TokenRules
+
+__all__ = ["LanguageFamily", "TextSide"]
+
+
+@dataclass(frozen=True)
+class TextSide:
+    """How a variant reads text.
+
+    Attributes:
+        encoder: the published text transformer.
+        final_norm: whether its final normalisation is used.
+        prefix: of its entries in the state that `ModelFamily.load_state` takes; a published checkpoint mostly comes
+            without them.
+        rules: how a sentence becomes ids.
+        feeds: outputs of the graph "text" that are inputs of the search graph; see `LanguageSpec.feeds`.
+        prompt: inputs of the graph "text", as int32 arrays by name, which the parity gate describes the target with;
+            the family's reference loop follows the same ones.
+        form: see `LanguageSpec.form`.
+        without_text: see `LanguageSpec.without_text`.
+        without_box: see `LanguageSpec.without_box`.
+    """
+
+    encoder: TextShape
+    final_norm: bool
+    prefix: str
+    rules: TokenRules
+    feeds: tuple[str, ...]
+    prompt: Mapping[str, NDArray[Any]]
+    form: str = "sentence"
+    without_text: str = "refuse"
+    without_box: bool = False
+
+    def entries(self) -> dict[str, tuple[int, ...]]:
+        """Return name -> shape of the text transformer's entries, under their prefix."""
+        wanted = self.encoder.entries(final_norm=self.final_norm)
+        return {self.prefix + name: shape for name, shape in wanted.items()}
+
+
+@runtime_checkable
+class LanguageFamily(Protocol):
+    """A `ModelFamily` whose variants may read text."""
+
+    def text_side(self, variant: str) -> TextSide | None:
+        """Return how `variant` reads text; None: it reads none."""

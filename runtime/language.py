@@ -1,0 +1,245 @@
+"""The text side of a loaded tracker: from a sentence to what the search network is fed, once per target.
+
+The manifest's `tracker.language` says how text becomes ids and which outputs of the graph "text" are inputs of the
+search graph. They are copied there when a target is described and stay there: an update does not touch them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgetrack.errors import ArtifactError, InputError
+from edgetrack.runtime.clip_tokenizer import ClipTokenizer, checked_text
+from edgetrack.runtime.clip_vocabulary import read_vocabulary
+from edgetrack.runtime.engine import Engine, Session
+from edgetrack.runtime.graph_file import GraphFile
+from edgetrack.runtime.language_spec import FORMS, Inputs, LanguageSpec
+from edgetrack.runtime.phrases import Phrases, checked_phrases
+from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
+
+__all__ = ["TEXT_ROLE", "Language", "LanguageHome", "Pack", "Text"]
+
+TEXT_ROLE = "text"
+"""Role of the graph that turns ids into target data."""
+
+_MAX_KEPT = 16  # descriptions whose data are kept; of MVLM each has 158 kB
+
+Pack = str | os.PathLike[str] | TargetPack
+"""A target pack, or where one lies."""
+Text = str | Mapping[str, str]
+"""A sentence, or phrases by their names."""
+
+
+@dataclass(frozen=True)
+class LanguageHome:
+    """Where a tracker's language files lie, and which weights they belong to."""
+
+    folder: Path
+    variant: str
+    checkpoint_sha256: str
+
+
+class Language:
+    """Describes targets to the search network of one tracker."""
+
+    def __init__(
+        self,
+        spec: LanguageSpec,
+        home: LanguageHome,
+        engine: Engine,
+        graphs: Mapping[str, GraphFile],
+        sessions: Iterable[Session],
+    ) -> None:
+        """Find the inputs that text feeds; the text graph is opened when the first text is given.
+
+        Args:
+            spec: from the manifest.
+            home: where the vocabulary lies.
+            engine: opens the text graph.
+            graphs: by role; "text" may be missing, then targets are described by packs alone.
+            sessions: the tracker's open ones; each that has an input of `spec.feeds` is fed.
+
+        Raises:
+            ArtifactError: no session has such an input, or two have it in different shapes.
+        """
+        self.spec = spec
+        self.model = ModelIdentity(home.variant, home.checkpoint_sha256, spec.encoder_sha256)
+        self.text_ms = 0.0
+        self._home = home
+        self._engine = engine
+        self._graph = graphs.get(TEXT_ROLE)
+        self._fed = _find_fed(spec.feeds, list(sessions))
+        self._tokenizer: ClipTokenizer | None = None
+        self._session: Session | None = None
+        self._kept: dict[str, TargetPack] = {}
+
+    def encode(self, text: Text | None) -> TargetPack:
+        """Return what the text side makes of a description; None: what the tracker does without one.
+
+        Args:
+            text: a sentence; or, for trackers that read phrases, a mapping of "category", "appearance", "action" and
+                "location" to phrases, of which any may be left out.
+
+        Raises:
+            InputError: the text cannot be used, it is needed and missing, or the artifact has no text encoder.
+            ArtifactError: the vocabulary or the text graph does not fit.
+            EngineUnavailable: the device cannot run the text graph, or the package tokenizers is missing.
+        """
+        began = time.perf_counter()
+        said: str | Phrases | None = text if text is None else _checked(text)
+        name = json.dumps(said)
+        if name not in self._kept:
+            pack = self.run(self._inputs(said), said if isinstance(said, str) else name if said else "")
+            if len(self._kept) >= _MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[name] = pack
+        self.text_ms = 1e3 * (time.perf_counter() - began)
+        return self._kept[name]
+
+    def accept(self, pack: TargetPack, source: str) -> TargetPack:
+        """Return a pack after checking that it is one of this model; `source` says where it is from.
+
+        Raises:
+            InputError: another model made it, or its arrays are not those that the search graph is fed.
+        """
+        pack.check_model(self.model, source)
+        shapes = {name: inputs[0].shape for name, inputs in self._fed.items()}
+        found = {name: array.shape for name, array in pack.arrays.items()}
+        if found != shapes:
+            raise InputError(
+                f"{source} holds {_listed(found)}, this tracker is fed {_listed(shapes)}; "
+                "make one with `edgetrack encode` and this artifact"
+            )
+        return pack
+
+    def target(self, text: Text | None, pack: Pack | None) -> TargetPack:
+        """Return the target data of a text or of a pack; of neither, what the tracker does without a text.
+
+        Raises:
+            InputError: both are given, or see `encode` and `accept`.
+            ArtifactError: see `encode`.
+            EngineUnavailable: see `encode`.
+        """
+        if text is not None and pack is not None:
+            raise InputError("both a text and a target pack are given; give text='...' or pack='...'")
+        if pack is None:
+            return self.encode(text)
+        if isinstance(pack, TargetPack):
+            return self.accept(pack, "the target pack")
+        try:
+            path = os.fspath(pack)
+        except TypeError as error:
+            raise InputError(f"pack is a {type(pack).__name__}; give a target pack or the path of one") from error
+        return self.accept(read_pack(path), f"target pack {path}")
+
+    def put(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Copy target data into the search network's inputs."""
+        for name, inputs in self._fed.items():
+            for buffer in inputs:
+                buffer[...] = arrays[name]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], text: str) -> TargetPack:
+        """Run the text graph.
+
+        Args:
+            inputs: of the text graph, as the tokenizer's rules make them.
+            text: what the pack is called.
+
+        Raises:
+            InputError: the artifact has no text encoder.
+            ArtifactError: the text graph does not fit the inputs or the search graph, or gives values not finite.
+            EngineUnavailable: the device cannot run the text graph.
+        """
+        session = self._opened()
+        for name, array in inputs.items():
+            if name not in session.inputs or session.inputs[name].shape != array.shape:
+                raise ArtifactError(
+                    f"the text graph has no input {name!r} of shape {list(array.shape)}, as its tokenizer's rules "
+                    "need; export the artifact again"
+                )
+            session.inputs[name][...] = array
+        session.run()
+        made = {**inputs, **session.outputs}
+        if missing := [name for name in self._fed if name not in made]:
+            raise ArtifactError(f"the text graph gives no {', '.join(missing)}; export the artifact again")
+        arrays = {name: np.array(made[name]) for name in self._fed}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ArtifactError("the text graph gives values that are not finite; export the artifact again")
+        return TargetPack(self.model, text, arrays)
+
+    def _inputs(self, text: str | Phrases | None) -> Inputs:
+        """Return the text graph's inputs for a description."""
+        tokenizer = self._opened_tokenizer()
+        form = FORMS[self.spec.form]
+        if text is not None:
+            words = text if isinstance(text, str) else " ".join(text.values())
+            if not tokenizer.encode(words):
+                raise InputError(
+                    f"the text {words[:40]!r} says nothing; describe the target in words, or leave the text out"
+                )
+            return form(tokenizer, text)
+        if self.spec.without_text == "refuse":
+            raise InputError("this tracker follows what a text describes; give text='the man in the white shirt', say")
+        inputs = form(tokenizer, "")
+        if self.spec.without_text == "padding":
+            inputs["ids"] = np.full_like(inputs["ids"], self.spec.rules.padding)
+        return inputs
+
+    def _opened_tokenizer(self) -> ClipTokenizer:
+        if self._tokenizer is None:
+            path = self._home.folder / self.spec.file
+            try:
+                vocabulary = read_vocabulary(path, size=self.spec.tokens)
+                self._tokenizer = ClipTokenizer(vocabulary, self.spec.rules)
+            except InputError as error:
+                raise ArtifactError(f"{error}; or export the artifact again") from error
+        return self._tokenizer
+
+    def _opened(self) -> Session:
+        if self._session is None:
+            if self._graph is None:
+                raise InputError(
+                    "this artifact has no text encoder; give a target pack that `edgetrack encode` made with one that "
+                    "has (pack=..., --pack)"
+                )
+            session = self._engine.open(self._graph.path, {})
+            for name, inputs in self._fed.items():
+                output = session.outputs.get(name)
+                if output is not None and output.shape != inputs[0].shape:
+                    raise ArtifactError(
+                        f"the text graph gives {name!r} of shape {list(output.shape)}, the search graph is fed "
+                        f"{list(inputs[0].shape)}; export the artifact again"
+                    )
+            self._session = session
+        return self._session
+
+
+def _find_fed(feeds: tuple[str, ...], sessions: list[Session]) -> dict[str, list[NDArray[Any]]]:
+    """Return, for each name, the input buffers of that name."""
+    fed: dict[str, list[NDArray[Any]]] = {}
+    for name in feeds:
+        found = [session.inputs[name] for session in sessions if name in session.inputs]
+        if len({buffer.shape for buffer in found}) != 1:
+            raise ArtifactError(
+                f"the manifest says that text feeds an input {name!r}, which {len(found)} graphs have, must be at "
+                "least one, all of one shape; export the artifact again"
+            )
+        fed[name] = found
+    return fed
+
+
+def _checked(text: Text) -> str | Phrases:
+    return checked_phrases(text) if isinstance(text, Mapping) else checked_text(text)
+
+
+def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name[:40]} {list(shape)}" for name, shape in shapes.items())
