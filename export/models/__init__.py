@@ -6,6 +6,7 @@ from edgetrack.errors import InputError
 from edgetrack.export.models.base import ModelFamily, Variant
 from edgetrack.export.models.centre_variants import CENTRE_VARIANTS, threshold_variant
 from edgetrack.export.models.fartrack_variants import FARTRACK_VARIANTS, cut_variant
+from edgetrack.export.models.mvlm_variants import MVLM_VARIANTS
 from edgetrack.registry import Registry
 
 __all__ = ["MODELS", "VARIANTS", "family_of", "find_variant"]
@@ -14,8 +15,11 @@ MODELS: Registry[ModelFamily] = Registry("model family", InputError)
 MODELS.register("fartrack", "edgetrack.export.models.fartrack:FARTRACK")
 MODELS.register("ostrack", "edgetrack.export.models.ostrack:OSTRACK")
 MODELS.register("grm", "edgetrack.export.models.grm:GRM")
+MODELS.register("mvlm", "edgetrack.export.models.mvlm:MVLM")
 
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS)}
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS, *MVLM_VARIANTS)
+}
 
 
 def find_variant(name: str) -> Variant:
