@@ -52,7 +52,10 @@ def _facts(found: Artifact) -> Iterator[tuple[str, str]]:
     islands = f", fp32 kept in {len(precision.fp32_islands)} layers" if precision.fp32_islands else ""
     yield "precision", f"{precision.actual} (asked: {precision.asked}){islands}"
     template, search = tracker["template"], tracker["search"]
-    yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
+    if template is None:
+        yield "template", "none, it follows a sentence"
+    else:
+        yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
     yield "search", f"{search['size']} px square, {search['factor']:g} times the target"
     if isinstance(tracker.get("score"), dict):
         yield "score", _score(tracker["score"])
