@@ -42,7 +42,8 @@ def similarity(boxes: Tensor, features: Tensor, text: Tensor) -> Tensor:
     pooled = covered(boxes, round(features.shape[0] ** 0.5)) @ features
     sentence = text.mean(dim=0)
     pooled = pooled / pooled.norm(dim=1, keepdim=True).clamp(min=_FLOOR)
-    return pooled @ (sentence / sentence.norm().clamp(min=_FLOOR))
+    cosine: Tensor = pooled @ (sentence / sentence.norm().clamp(min=_FLOOR))
+    return cosine
 
 
 class TemplateGraph(nn.Module):

@@ -7,6 +7,7 @@ transformer blocks with layer scale and a gated MLP follow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -178,7 +179,7 @@ class FastItpn(nn.Module):
 
     def layers(self) -> list[MainBlock]:
         """Return the transformer blocks in order."""
-        return list(self.blocks)[self.stem_steps :]  # type: ignore[arg-type]
+        return cast("list[MainBlock]", list(self.blocks)[self.stem_steps :])
 
     @property
     def search_positions(self) -> Tensor:
@@ -195,7 +196,8 @@ class FastItpn(nn.Module):
         x = self.patch_embed(image)
         for step in self.stem():
             x = step(x)
-        return x.flatten(2).transpose(1, 2) + positions
+        tokens: Tensor = x.flatten(2).transpose(1, 2) + positions
+        return tokens
 
     def forward(self, search: Tensor, text: Tensor, templates: Sequence[Tensor] = ()) -> Tensor:
         """Return the search tokens (B, Lx, C) after the last norm.
