@@ -47,9 +47,9 @@ PROMPT_IDS = (49406, 518, 786, 530, 1579, 2523, 49407)
 
 # Section 7 of the spec: head maps 5e-6, offsets 3e-5 of a cell, similarities 1e-5, activations 1e-4, which grow with
 # values beyond the vectors'; the product's 0.05 px for the loop. A choice that leads by less than twice what a
-# similarity may be off is not called clear. fp16 weights move scores and similarities by some 1e-3, and a rectangle's
+# similarity may be off is not called clear. fp16 weights move scores and similarities by some 1e-4, and a rectangle's
 # edge may rightly fall to the other token, so tensors are reported and boxes judged by overlap, from forced states.
-STATED_ON = {"text": 4.5, "tokens": 4.5}
+STATED_ON = {"text": 10.8257, "tokens": 3.6727}
 THRESHOLDS = {
     "fp32": Thresholds(
         {"text": 1e-4, "tokens": 1e-4, "cls": 5e-6, "boxes": 5e-6, "sims": 1e-5},
@@ -61,7 +61,7 @@ THRESHOLDS = {
         tensor_scale=STATED_ON,
     ),
     "fp16": Thresholds(
-        {}, box_px=float("inf"), min_iou=0.0, mean_iou=0.0, margin=1e-2, corner_px=float("inf"), forced_iou=0.95
+        {}, box_px=float("inf"), min_iou=0.0, mean_iou=0.0, margin=2e-3, corner_px=float("inf"), forced_iou=0.95
     ),
 }
 

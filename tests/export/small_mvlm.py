@@ -6,8 +6,10 @@ import functools
 
 import torch
 
+from edgetrack.export.models import mvlm as module
+from edgetrack.export.models.clip_text import TextShape
 from edgetrack.export.models.mvlm_net import MvlmNet
-from edgetrack.export.models.mvlm_variants import MvlmShape
+from edgetrack.export.models.mvlm_variants import GateRule, MvlmShape
 from edgetrack.export.standin import synth_state
 
 _BASE = {
@@ -45,3 +47,23 @@ def small_inputs(kind: str, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, 
     search = torch.randn(1, 3, 96, 96, generator=generator)
     text = torch.randn(1, 5, 64, generator=generator)
     return search, text, [torch.randn(1, 3, 48, 48, generator=generator) for _ in range(SMALL[kind].templates)]
+
+
+SMALL_CLIP = TextShape("a small CLIP", width=24, heads=2, layers=1, vocabulary=600, context=5)
+
+
+def install(monkeypatch, kind: str, gate: GateRule) -> None:
+    """Let the family have the small sizes, a small text encoder and another gate, whatever variant is asked for."""
+    monkeypatch.setattr(module, "shape_of", lambda _: SMALL[kind])
+    monkeypatch.setattr(module, "gate_of", lambda _: gate)
+    monkeypatch.setattr(module, "TEXT_SHAPE", SMALL_CLIP)
+    monkeypatch.setattr(module, "PROMPT_IDS", (598, 97, 599))
+    load = module.MvlmFamily.load_published
+
+    def load_moving(family, net, variant, state) -> None:
+        """Layer scales large enough that sentence and templates count, and boxes smaller than half the input."""
+        state = {key: value + 0.3 if "gamma_" in key else value for key, value in state.items()}
+        state["head.conv5_size.bias"] = state["head.conv5_size.bias"] - 1.5
+        load(family, net, variant, state)
+
+    monkeypatch.setattr(module.MvlmFamily, "load_published", load_moving)
