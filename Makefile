@@ -74,7 +74,7 @@ format: install ## Format everything
 	$(BIN)/ruff format --quiet .
 	$(BIN)/clang-format -i $(CPP_FILES)
 
-bench: install ## Measure everything on this machine and write benchmarks/RESULTS.md (about ten minutes)
+bench: install ## Measure everything on this machine and write benchmarks/RESULTS.md (about half an hour)
 	$(BIN)/python -m edgetrack.benchmarks.results
 
 clean: ## Remove what was built

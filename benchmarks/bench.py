@@ -100,7 +100,12 @@ def _measure_group(
         contenders = [stack.enter_context(closing(open_contender(spec))) for spec in specs]
         series = measure(contenders, footage, plan, progress)
         facts = [
-            {"engine": contender.describe(), "stage_notes": dict(contender.stage_notes())} for contender in contenders
+            {
+                "engine": contender.describe(),
+                "stage_notes": dict(contender.stage_notes()),
+                "text_ms": contender.text_ms(),
+            }
+            for contender in contenders
         ]
     return list(zip(facts, series, strict=True))
 
@@ -109,6 +114,7 @@ def _contender(spec: ContenderSpec, facts: dict[str, Any], series: Series, plan:
     pace = None
     if plan.pace_fps is not None:
         pace = {"fps": plan.pace_fps, "over_budget": series.over_budget}
+    text = {} if facts["text_ms"] is None else {"text_ms": facts["text_ms"]}
     return {
         "name": spec.name,
         "kind": spec.kind,
@@ -122,6 +128,7 @@ def _contender(spec: ContenderSpec, facts: dict[str, Any], series: Series, plan:
         "stages_ms": {stage: asdict(summarize(series.stages[stage])) for stage in STAGES},
         "stage_notes": facts["stage_notes"],
         "init_ms": asdict(summarize(series.init_ms)),
+        **text,
         "warmup": {"updates": series.warmup_updates, "settled": series.settled},
         "drift": asdict(drift(series.ms)),
         "pace": pace,

@@ -46,6 +46,8 @@ class ContenderSpec:
         device: as `edgetrack.load` takes it.
         threads: None leaves the number to the engine.
         seed: of stand-in weights.
+        text: what describes the target to a tracker with language.
+        pack: instead of a text, the path of a target pack.
     """
 
     kind: str
@@ -58,6 +60,8 @@ class ContenderSpec:
     device: str = "auto"
     threads: int | None = None
     seed: int = 0
+    text: str | None = None
+    pack: str | None = None
 
 
 class Contender(Protocol):
@@ -83,6 +87,9 @@ class Contender(Protocol):
     def stage_notes(self) -> Mapping[str, str]:
         """Return why a stage is always 0, for those that are."""
 
+    def text_ms(self) -> float | None:
+        """Return the longest that `init` took over a text; None for a tracker that reads none."""
+
     def describe(self) -> dict[str, str]:
         """Return engine, version and device."""
 
@@ -91,13 +98,25 @@ class Contender(Protocol):
 
 
 def artifact_spec(
-    path: Path, *, device: str = "auto", engine: str | None = None, threads: int | None = None
+    path: Path,
+    *,
+    device: str = "auto",
+    engine: str | None = None,
+    threads: int | None = None,
+    text: str | None = None,
+    pack: Path | None = None,
+    usual_text: str | None = None,
 ) -> ContenderSpec:
-    """Return the spec of an artifact; see `edgetrack.load` for arguments and errors."""
+    """Return the spec of an artifact; see `edgetrack.load` and `Tracker.init` for arguments and errors.
+
+    `usual_text` is for trackers with language that are given neither text nor pack; others do not hear it.
+    """
     from edgetrack.artifact import read_artifact
     from edgetrack.runtime.engines import ENGINES
 
     artifact = read_artifact(path)
+    if text is None and pack is None and "language" in artifact.tracker:
+        text = usual_text
     return ContenderSpec(
         kind="artifact",
         name=path.resolve().name,
@@ -109,6 +128,8 @@ def artifact_spec(
         device=device,
         threads=threads,
         seed=artifact.build.seed or 0,
+        text=text,
+        pack=None if pack is None else str(pack.resolve()),
     )
 
 
@@ -171,9 +192,15 @@ class _Artifact:
         from edgetrack.loading import load
 
         self._tracker = load(spec.path, device=spec.device, engine=spec.engine, threads=spec.threads)
+        self._text, self._pack = spec.text, spec.pack
+        self._text_ms = 0.0
 
     def init(self, frame: Frame, box: Box) -> None:
-        self._tracker.init(frame, box, color="rgb")
+        self._tracker.init(frame, box, text=self._text, pack=self._pack, color="rgb")
+        self._text_ms = max(self._text_ms, self._tracker.text_ms)
+
+    def text_ms(self) -> float | None:
+        return None if self._tracker.language is None else self._text_ms
 
     def update(self, frame: Frame) -> None:
         self._tracker.update(frame, color="rgb")
@@ -223,6 +250,9 @@ class _Reference:
 
     def init(self, frame: Frame, box: Box) -> None:
         self._loop.init(frame, box)
+
+    def text_ms(self) -> float | None:
+        return None
 
     def update(self, frame: Frame) -> None:
         self._loop.update(frame)

@@ -11,16 +11,19 @@ from typing import Any
 
 from edgetrack.benchmarks.others import QUIET_SHARE
 
-__all__ = ["NOT_MEASURED", "Goal", "goals", "is_disturbed"]
+__all__ = ["CENTRE_VARIANTS", "ENGINES", "NOT_MEASURED", "VARIANTS", "Goal", "allowed_bytes", "goals", "is_disturbed"]
 
 Document = Mapping[str, Any]
 
 NOT_MEASURED = "not measured"
 
-VARIANTS = ("fartrack-pico", "fartrack-nano", "fartrack-tiny")
+CENTRE_VARIANTS = ("ostrack-256", "ostrack-256-ce", "ostrack-384-ce", "grm-256", "grm-l320")
+VARIANTS = ("fartrack-pico", "fartrack-nano", "fartrack-tiny", *CENTRE_VARIANTS)
 ENGINES = ("onnxruntime", "openvino")
 BOX_PX = 0.05
-FPS_RATIO = {"fartrack-pico": 3.0, "fartrack-tiny": 2.5}
+FPS_RATIO = {"fartrack-pico": 3.0, "fartrack-tiny": 2.5, "ostrack-256": 1.1, "ostrack-256-ce": 1.1, "grm-256": 1.3}
+WEIGHTS_SHARE, MEMORY_BYTES = 1.3, 150e6
+EXPORTED_VARIANT, EXPORT_BYTES = "grm-l320", 6e9
 OUTSIDE_MS, OUTSIDE_SIZE = 0.5, (1920, 1080)
 SMALLEST, LARGEST, SIZE_SPREAD = (640, 480), (3840, 2160), 1.25
 IMPORT_MS = 150.0
@@ -55,6 +58,8 @@ def goals(results: Mapping[str, Document]) -> list[Goal]:
         _wheel(start),
         _bound(grown),
         _growth(grown),
+        _tracking(results),
+        _export(results.get(f"footprint-{EXPORTED_VARIANT}")),
     ]
 
 
@@ -169,3 +174,40 @@ def _growth(document: Document | None) -> Goal:
         return Goal(what, wanted)
     growth = document["growth_after_bound_bytes"]
     return Goal(what, wanted, f"{growth / 1e6:.2f} MB", growth <= GROWTH_BYTES)
+
+
+def allowed_bytes(row: Document) -> float:
+    """Return what the process that tracks with a row's artifact may hold at most."""
+    return float(WEIGHTS_SHARE * row["weights_bytes"] + MEMORY_BYTES)
+
+
+def _tracking(results: Mapping[str, Document]) -> Goal:
+    """Every large variant on every engine has to be there."""
+    wanted = {(variant, engine) for variant in CENTRE_VARIANTS for engine in ENGINES}
+    documents = [results.get(f"footprint-{variant}") or {} for variant in CENTRE_VARIANTS]
+    rows = {
+        (row["variant"], row["engine"]): row
+        for document in documents
+        for row in document.get("rows", ())
+        if row["precision"] == "fp32"
+    }
+    share, constant = f"{WEIGHTS_SHARE}x the weights", f"{MEMORY_BYTES / 1e6:.0f} MB"
+    what = f"peak resident memory of a process that tracks, {len(CENTRE_VARIANTS)} variants on {len(ENGINES)} engines"
+    missing = len(wanted - set(rows))
+    if not rows:
+        return Goal(what, f"≤ {share} + {constant}")
+    (variant, engine), worst = max(rows.items(), key=lambda item: item[1]["memory"]["peak"] / allowed_bytes(item[1]))
+    peak, allowed = worst["memory"]["peak"], allowed_bytes(worst)
+    note = f", {missing} of {len(wanted)} {NOT_MEASURED}" if missing else ""
+    found = f"at most {peak / 1e6:.0f} of {allowed / 1e6:.0f} MB ({variant}, {engine}){note}"
+    return Goal(what, f"≤ {share} + {constant}", found, peak <= allowed and not missing)
+
+
+def _export(document: Document | None) -> Goal:
+    what, wanted = f"export of {EXPORTED_VARIANT}, peak resident memory", f"< {EXPORT_BYTES / 1e9:.0f} GB"
+    rows: Sequence[Document] = (document or {}).get("rows", ())
+    peaks = {row["engine"]: row["export"]["peak_rss_bytes"] for row in rows if row["export"] is not None}
+    if set(peaks) != set(ENGINES):
+        return Goal(what, wanted)
+    peak = max(peaks.values())
+    return Goal(what, wanted, f"{peak / 1e9:.1f} GB", peak < EXPORT_BYTES)

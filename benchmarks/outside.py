@@ -21,7 +21,7 @@ from edgetrack.benchmarks.loop import turns
 from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stats import summarize
-from edgetrack.benchmarks.stub import noise_frames, stub_tracker
+from edgetrack.benchmarks.stub import SPECS, noise_frames, stub_tracker
 from edgetrack.cli import console
 from edgetrack.runtime.tracker import Tracker
 
@@ -43,14 +43,15 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run the program and return its exit code."""
     parser = new_parser("outside", "Cost of a frame outside the engine call, by frame size.")
     parser.add_argument("--updates", type=int, default=_DEFAULT_UPDATES, help="measured updates per size")
+    parser.add_argument("--family", choices=list(SPECS), default="fartrack", help="of trackers, whose loop is measured")
     return run_program(parser, _run, _show, words)
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    return measure_outside(max(1, options.updates), _SIZES)
+    return measure_outside(max(1, options.updates), _SIZES, options.family)
 
 
-def measure_outside(updates: int, sizes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def measure_outside(updates: int, sizes: Sequence[tuple[int, int]], family: str = "fartrack") -> dict[str, Any]:
     """Time updates on frames of several sizes, with a target of fixed size and one that grows with the frame.
 
     The sizes take turns of 25 updates, after 5 that do not count, so that a slow moment of the machine hits all.
@@ -58,11 +59,12 @@ def measure_outside(updates: int, sizes: Sequence[tuple[int, int]]) -> dict[str,
     Args:
         updates: per size and target.
         sizes: width and height of the frames, in pixels.
+        family: a key of `stub.SPECS`.
 
     Returns:
         The document: medians and percentiles in ms, and the core they ran on.
     """
-    cases = _cases(sizes)
+    cases = _cases(sizes, family)
     # All cores count as disturbed: two of them may be threads of one, which share its speed.
     with ExitStack() as stack:
         others, core = stack.enter_context(OtherLoad()), stack.enter_context(_one_core())
@@ -78,6 +80,7 @@ def measure_outside(updates: int, sizes: Sequence[tuple[int, int]]) -> dict[str,
         **document_head(SCHEMA),
         "others_share": others.share,
         "core": core,
+        "family": family,
         "updates": updates,
         "rows": [_row(case) for case in cases],
     }
@@ -90,7 +93,7 @@ class _Case:
     size: tuple[int, int]
     target: str
     frames: list[Frame]
-    tracker: Tracker = field(default_factory=stub_tracker)
+    tracker: Tracker
     times: list[float] = field(default_factory=list)
     stages: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in _STAGES})
 
@@ -101,11 +104,11 @@ class _Case:
         return ((width - w) / 2, (height - h) / 2, w, h)
 
 
-def _cases(sizes: Sequence[tuple[int, int]]) -> list[_Case]:
+def _cases(sizes: Sequence[tuple[int, int]], family: str) -> list[_Case]:
     cases = []
     for size in sizes:
         frames = noise_frames(_FRAMES, *size)
-        cases += [_Case(size, target, frames) for target in ("fixed", "scaled")]
+        cases += [_Case(size, target, frames, stub_tracker(SPECS[family])) for target in ("fixed", "scaled")]
     for case in cases:
         case.tracker.init(case.frames[0], case.box)
     return cases

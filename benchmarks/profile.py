@@ -21,15 +21,18 @@ from edgetrack.benchmarks.contenders import artifact_spec, open_contender
 from edgetrack.benchmarks.device import machine_line
 from edgetrack.benchmarks.files import document_head
 from edgetrack.benchmarks.frames import Footage, load_footage
-from edgetrack.benchmarks.loop import Plan, measure
-from edgetrack.benchmarks.matrix_rate import CHAIN, ROWS, measure_matrix_rate
+from edgetrack.benchmarks.loop import DEFAULT_WARMUP, Plan, measure
+from edgetrack.benchmarks.matrix_rate import Chain, chain_of, measure_matrix_rate
 from edgetrack.benchmarks.operators import MATRIX_OPERATORS, Call, open_profiler
 from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.benchmarks.stats import summarize
 from edgetrack.cli import console
-from edgetrack.export.models import VARIANTS
-from edgetrack.loading import open_engine
+from edgetrack.demo import TEXT
+from edgetrack.errors import InputError
+from edgetrack.export.models import find_variant
+from edgetrack.export.models.base import Variant
+from edgetrack.loading import language_home, open_engine
 from edgetrack.runtime.tracker import GraphFile, build_tracker
 
 __all__ = ["SCHEMA", "main", "measure_profile", "table_of_calls"]
@@ -37,8 +40,8 @@ __all__ = ["SCHEMA", "main", "measure_profile", "table_of_calls"]
 SCHEMA = "edgetrack-profile/1"
 
 _DEFAULT_UPDATES = 128
-_CHAIN_RUNS = 60
-_WARMUP_CALLS = 10
+_CHAIN_OPERATIONS = 150e9
+_WARMUP_SHARE = 0.08
 _SHOWN = 12
 
 
@@ -79,18 +82,21 @@ def measure_profile(
         EdgetrackError: the artifact cannot be loaded, or the engine cannot be profiled.
     """
     artifact, footage = read_artifact(path), load_footage()
-    spec = artifact_spec(path, device="cpu", engine=engine, threads=threads)
+    spec = artifact_spec(path, device="cpu", engine=engine, threads=threads, usual_text=TEXT)
+    variant = _known(spec.variant)
+    chain = chain_of(variant)
     with OtherLoad() as others:
-        before = _chain_gflops(artifact, spec.engine, threads, progress)
+        before = _chain_gflops(artifact, spec.engine, chain, threads, progress)
         progress.stage("measure without profiling")
         with closing(open_contender(spec)) as contender:
-            (series,) = measure([contender], footage, Plan(updates=updates), progress)
+            plan = Plan(updates=updates, warmup=min(DEFAULT_WARMUP, updates))
+            (series,) = measure([contender], footage, plan, progress)
             facts = contender.describe()
-        after = _chain_gflops(artifact, spec.engine, threads, progress)
+        after = _chain_gflops(artifact, spec.engine, chain, threads, progress)
     progress.stage("profile operators")
     operators = table_of_calls(_profile(artifact, spec.engine, threads, footage, updates))
     run_ms = summarize(series.stages["run"])
-    variant = VARIANTS.get(spec.variant)
+    gmacs = variant.gmacs if variant else None
     return {
         **document_head(SCHEMA),
         "others_share": others.share,
@@ -101,30 +107,41 @@ def measure_profile(
         "updates": updates,
         "run_ms": asdict(run_ms),
         "operators": operators,
-        "matrix": _matrix(variant.gmacs if variant else None, run_ms.p50, operators, (before + after) / 2),
+        "matrix": {"chain": str(chain), **_matrix(gmacs, run_ms.p50, operators, (before + after) / 2)},
     }
 
 
-def _chain_gflops(artifact: Artifact, engine: str, threads: int | None, progress: console.Progress) -> float:
+def _known(name: str) -> Variant | None:
+    try:
+        return find_variant(name)
+    except InputError:
+        return None
+
+
+def _chain_gflops(
+    artifact: Artifact, engine: str, chain: Chain, threads: int | None, progress: console.Progress
+) -> float:
     progress.stage("matrix rate")
     with closing(open_engine(artifact, device="cpu", engine=engine, threads=threads)) as opened:
-        return measure_matrix_rate(opened, _CHAIN_RUNS).gflops
+        return measure_matrix_rate(opened, chain, _CHAIN_OPERATIONS).gflops
 
 
 def _profile(
     artifact: Artifact, engine: str, threads: int | None, footage: Footage, updates: int
 ) -> dict[str, list[Call]]:
-    """Track with profiling on; return the calls of each graph after warm-up."""
+    """Track with profiling on; return the calls after warm-up of each graph that runs in every frame."""
     profiler = open_profiler(engine, threads)
     graphs = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
-    with build_tracker(artifact.tracker, graphs, profiler.engine) as tracker:
+    with build_tracker(artifact.tracker, graphs, profiler.engine, language_home(artifact)) as tracker:
         count = len(footage.frames)
+        text = None if tracker.language is None else TEXT
         for step in range(updates + 1 + updates // count):
             if step % count == 0:
-                tracker.init(footage.frames[0], footage.box, color="rgb")
+                tracker.init(footage.frames[0], footage.box, text=text, color="rgb")
             else:
                 tracker.update(footage.frames[step % count], color="rgb")
-        return {name: calls[_WARMUP_CALLS:] or calls for name, calls in profiler.calls().items()}
+        found = {name: calls for name, calls in profiler.calls().items() if len(calls) >= updates}
+        return {name: calls[round(_WARMUP_SHARE * len(calls)) :] for name, calls in found.items()}
 
 
 def table_of_calls(calls: dict[str, list[Call]]) -> list[dict[str, Any]]:
@@ -158,7 +175,6 @@ def _matrix(
     network = 2 * gmacs / run_ms * 1e3 if gmacs and run_ms else None
     products = 2 * gmacs / matrix_ms * 1e3 if gmacs and matrix_ms else None
     return {
-        "chain": f"{ROWS} rows through widths {' '.join(map(str, CHAIN))}",
         "chain_gflops": chain_gflops,
         "gmacs": gmacs,
         "network_gflops": network,

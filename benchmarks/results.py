@@ -2,7 +2,7 @@
 
 Every part runs in a process of its own and leaves one JSON file in `results/`; a part whose file was measured under
 the same configuration, with the same code and clip, is not measured again. The page is made from these files alone.
-Takes about ten minutes; run it on a machine that does nothing else.
+Takes about half an hour; run it on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -20,24 +20,53 @@ from typing import Any
 import edgetrack
 from edgetrack import errors, export
 from edgetrack.artifact import MANIFEST_NAME, read_artifact, sha256_of
-from edgetrack.benchmarks import bench, growth, outside, profile, startup
+from edgetrack.benchmarks import bench, exporting, footprint, growth, outside, profile, startup
+from edgetrack.benchmarks.clip_head import clip_head_words
 from edgetrack.benchmarks.device import describe_machine
 from edgetrack.benchmarks.files import read_document, write_document
+from edgetrack.benchmarks.goals import CENTRE_VARIANTS, VARIANTS
 from edgetrack.benchmarks.results_page import render
 from edgetrack.benchmarks.sources import sources_sha256
 from edgetrack.benchmarks.wheel import build_wheel, source_tree
 from edgetrack.cli import console
 from edgetrack.video.boxes import write_text
 
-__all__ = ["ENGINES", "SCHEMA", "VARIANTS", "Part", "main", "parts"]
+__all__ = ["CENTRE_VARIANTS", "ENGINES", "SCHEMA", "VARIANTS", "Effort", "Part", "effort_of", "main", "parts"]
 
 SCHEMA = "edgetrack-result/1"
-VARIANTS = ("fartrack-pico", "fartrack-nano", "fartrack-tiny")
 ENGINES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 _HERE = Path(__file__).parent
-_BENCH_UPDATES = 320
 _INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is done for a variant, in frames; large networks get by with few, for their times vary less.
+
+    Attributes:
+        bench: updates of each contender that are timed.
+        warmup: updates before, at most.
+        profile: updates that are profiled.
+        gate: frames of the clip that the export is proven on; None: all. `edgetrack export` always takes all.
+    """
+
+    bench: int
+    warmup: int
+    profile: int
+    gate: int | None
+
+
+_EFFORT = {
+    **dict.fromkeys(("ostrack-256", "ostrack-256-ce", "grm-256"), Effort(48, 16, 16, 9)),
+    "ostrack-384-ce": Effort(32, 16, 8, 9),
+    "grm-l320": Effort(6, 2, 4, 9),
+}
+
+
+def effort_of(variant: str) -> Effort:
+    """Return how much is done for a variant."""
+    return _EFFORT.get(variant, Effort(320, 64, 128, None))
 
 
 @dataclass(frozen=True)
@@ -96,7 +125,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m edgetrack.benchmarks.results", description=__doc__)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads of engines and PyTorch")
-    parser.add_argument("--only", help="measure just the parts whose name begins with this")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help="measure just the parts with one of these in the name"
+    )
     parser.add_argument("--force", action="store_true", help="measure again what is stored")
     parser.add_argument("--render", action="store_true", help="measure nothing, write the page from what is stored")
     parser.add_argument("--wheel", type=Path, help="a built wheel, to report its size; default: build it")
@@ -114,7 +145,9 @@ def _run(options: argparse.Namespace) -> None:
         if options.wheel is not None and not options.wheel.is_file():
             raise errors.InputError(f"wheel {options.wheel} does not exist; leave --wheel out to have it built")
         every = parts(work, options.threads, options.wheel)
-        chosen = [part for part in every if part.name.startswith(options.only or "")]
+        chosen = [part for part in every if any(word in part.name for word in options.only or [""])]
+        if not chosen:
+            raise errors.InputError(f"no part has {' or '.join(options.only)} in its name; leave --only out for all")
         for path in sorted({path for part in chosen for path in part.artifacts}):
             _export(path, options.threads)
         for part in chosen:
@@ -129,6 +162,7 @@ def _run(options: argparse.Namespace) -> None:
 def parts(work: Path, threads: int, wheel: Path | None = None) -> Iterator[Part]:
     """Yield all parts; artifacts are in the folder `work`."""
     yield Part("outside", outside.SCHEMA, "edgetrack.benchmarks.outside", ())
+    yield Part("outside-centre-head", outside.SCHEMA, "edgetrack.benchmarks.outside", ("--family", "centre-head"))
     yield Part("growth", growth.SCHEMA, "edgetrack.benchmarks.growth", ())
     pico = tuple(_artifact(work, VARIANTS[0], target) for target in ENGINES)
     words = (*map(str, pico), "--threads", str(threads))
@@ -137,14 +171,21 @@ def parts(work: Path, threads: int, wheel: Path | None = None) -> Iterator[Part]
     yield Part("startup", startup.SCHEMA, module, words, pico, wheel=wheel, builds_wheel=wheel is None)
     for variant in VARIANTS:
         paths = tuple(_artifact(work, variant, target) for target in ENGINES)
+        effort = effort_of(variant)
         words = ("bench", *map(str, paths), "--compare", "--reference", "stand-in")
-        words += ("--threads", str(threads), "--frames", str(_BENCH_UPDATES))
+        words += ("--threads", str(threads), "--frames", str(effort.bench), "--warmup", str(effort.warmup))
+        if variant in CENTRE_VARIANTS:
+            words += ("--no-fresh",)  # their memory is a part of its own; their cold start is reading the weights
         yield Part(f"bench-{variant}", bench.SCHEMA, "edgetrack.cli", words, paths)
     for variant in VARIANTS:
         for target, engine in ENGINES.items():
             path = _artifact(work, variant, target)
-            words = (str(path), "--threads", str(threads))
+            words = (str(path), "--threads", str(threads), "--updates", str(effort_of(variant).profile))
             yield Part(f"profile-{variant}-{engine}", profile.SCHEMA, "edgetrack.benchmarks.profile", words, (path,))
+    for variant in VARIANTS:
+        paths = tuple(_artifact(work, variant, target) for target in ENGINES)
+        words = (*map(str, paths), "--threads", str(threads))
+        yield Part(f"footprint-{variant}", footprint.SCHEMA, "edgetrack.benchmarks.footprint", words, paths)
 
 
 def _artifact(work: Path, variant: str, target: str) -> Path:
@@ -153,13 +194,15 @@ def _artifact(work: Path, variant: str, target: str) -> Path:
 
 def _export(path: Path, threads: int) -> None:
     """Export with stand-in weights, unless that was done with the exporter as it is now."""
-    manifest = path / MANIFEST_NAME
+    manifest, note = path / MANIFEST_NAME, exporting.note_of(path)
     newest = max(file.stat().st_mtime for file in Path(export.__path__[0]).rglob("*.py"))
-    if manifest.is_file() and manifest.stat().st_mtime > newest:
+    if manifest.is_file() and note.is_file() and manifest.stat().st_mtime > newest:
         return
     variant, target, _ = path.name.rsplit("-", 2)
+    console.line(f"{path.name}: exporting")
     words = ["export", variant, "--weights", "stand-in", "--target", target, "--threads", str(threads)]
-    _process("edgetrack.cli", [*words, "--force", "--json", "--output", str(path)])
+    words += clip_head_words(path.parent, effort_of(variant).gate)
+    _process("edgetrack.benchmarks.exporting", [str(note), *words, "--force", "--json", "--output", str(path)])
 
 
 def _measure(part: Part, stored: Path, *, force: bool) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgetrack.benchmarks.device import machine_line
-from edgetrack.benchmarks.goals import NOT_MEASURED, goals, is_disturbed
+from edgetrack.benchmarks.footprint_page import footprints
+from edgetrack.benchmarks.goals import NOT_MEASURED, VARIANTS, goals, is_disturbed
+from edgetrack.benchmarks.markdown import table
 from edgetrack.benchmarks.others import QUIET_SHARE
 
 __all__ = ["render"]
@@ -44,7 +46,12 @@ _METHOD = """## How it was measured
   `update`. The fixed target is the same in every frame; the scaled one is 0.15 of the frame's width and height, so its
   crop has more pixels to read in larger frames.
 - *Operators*: the engine's own account, which costs some time itself. The matrix rate is a chain of plain fp32 products
-  ({chain}) on the same engine in the same run, before and after the network.
+  on the same engine in the same run, before and after the network: as many rows as a block of the network sees tokens,
+  through the widths of a block's products (for the first network of the table {chain}).
+  What runs once per target is left out.
+- *Size and memory*: every artifact tracks {tracked} frames in a process of its own; resident memory counts the pages of
+  mapped files too. The exports of OSTrack and GRM are proven on the first 9 frames here, not on the whole clip, so what
+  they took is for that.
 - *Disturbed*: other processes used more than {quiet:.0%} of the cores meanwhile; such numbers should be measured again.
 """
 
@@ -53,32 +60,27 @@ def render(results: Mapping[str, Document]) -> str:
     """Return the page.
 
     Args:
-        results: documents by the name of their part: "outside", "growth", "startup", "bench-<variant>",
-            "profile-<variant>-<engine>"; the sections of those that are missing are left out, their goals are not.
+        results: documents by the name of their part: "outside", "outside-centre-head", "growth", "startup",
+            "bench-<variant>", "footprint-<variant>", "profile-<variant>-<engine>"; the sections of those that are
+            missing are left out, their goals are not.
     """
     benches = [results[name] for name in _names(results, "bench-")]
     profiles = [results[name] for name in _names(results, "profile-")]
+    sizes = [results[name] for name in _names(results, "footprint-")]
     sections = [_HEAD, *_machine(results), *_goals(results)]
     if benches:
         sections += [*_loops(benches), *_stages(benches), *_beginnings(benches)]
+    sections += footprints(sizes)
     sections += [*_outside(results), *_startup(results), *_growth(results)]
     if profiles:
         sections += [*_matrix(profiles), *_operators(profiles)]
-    return "\n".join([*sections, *_method(benches, profiles)]).rstrip()
+    return "\n".join([*sections, *_method(benches, profiles, sizes)]).rstrip()
 
 
 def _names(results: Mapping[str, Document], prefix: str) -> list[str]:
-    order = ("pico", "nano", "tiny")
+    order = {variant: number for number, variant in enumerate(VARIANTS)}
     names = [name for name in results if name.startswith(prefix)]
-    return sorted(names, key=lambda name: (next((i for i, part in enumerate(order) if part in name), 99), name))
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Return a Markdown table; a column that starts with ">" is flush right."""
-    heads = [column.removeprefix(">") for column in columns]
-    marks = ["---:" if column.startswith(">") else "---" for column in columns]
-    lines = [heads, marks, *([str(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return sorted(names, key=lambda name: (order.get(results[name].get("variant") or name[len(prefix) :], 99), name))
 
 
 def _machine(results: Mapping[str, Document]) -> Iterator[str]:
@@ -96,7 +98,7 @@ def _goals(results: Mapping[str, Document]) -> Iterator[str]:
         for goal in goals(results)
     ]
     yield "## Goals\n"
-    yield _table(("goal", "wanted", "found", "reached"), rows)
+    yield table(("goal", "wanted", "found", "reached"), rows)
 
 
 def _flag(document: Document) -> str:
@@ -125,7 +127,7 @@ def _loops(benches: Sequence[Document]) -> Iterator[str]:
             ">median ratio",
             ">boxes, px",
         )
-        yield _table(columns, [_loop_row(entry, _flag(document)) for entry in document["contenders"]])
+        yield table(columns, [_loop_row(entry, _flag(document)) for entry in document["contenders"]])
         yield from _published(document["contenders"][0])
 
 
@@ -171,14 +173,15 @@ def _stages(benches: Sequence[Document]) -> Iterator[str]:
         for entry in document["contenders"]
         if entry["kind"] == "artifact"
     ]
-    yield _table(("artifact", *(f">{stage}" for stage in _STAGES), ">total", ">drift"), rows)
+    yield table(("artifact", *(f">{stage}" for stage in _STAGES), ">total", ">drift"), rows)
     yield "Nothing is copied to or from a device: the engines work in the tracker's own buffers."
     yield "Drift: the last window's median against the first one's.\n"
 
 
 def _beginnings(benches: Sequence[Document]) -> Iterator[str]:
-    entries = [entry for document in benches for entry in document["contenders"]]
-    if not any(entry["cold_start"] for entry in entries):
+    begun = [document for document in benches if any(entry["cold_start"] for entry in document["contenders"])]
+    entries = [entry for document in begun for entry in document["contenders"]]
+    if not entries:
         return
     yield "## Cold start and memory\n"
     steps = ("load_ms", "load_again_ms", "init_ms", "first_update_ms", "to_first_box_ms")
@@ -190,14 +193,20 @@ def _beginnings(benches: Sequence[Document]) -> Iterator[str]:
         memory_cells = [f"{memory[size] / _MEGABYTE:.0f}" for size in sizes] if memory else [NOT_MEASURED] * len(sizes)
         rows.append((entry["name"], *time_cells, *memory_cells))
     columns = ("", ">load, ms", ">load again", ">init", ">first update", ">process start to first box")
-    yield _table((*columns, ">interpreter, MB", ">engine imported", ">loaded", ">peak"), rows)
+    yield table((*columns, ">interpreter, MB", ">engine imported", ">loaded", ">peak"), rows)
 
 
 def _outside(results: Mapping[str, Document]) -> Iterator[str]:
-    if "outside" not in results:
-        return
-    yield "## Outside the engine call, ms per update on one core\n"
-    document = results["outside"]
+    found = {"FARTrack": results.get("outside"), "OSTrack, GRM": results.get("outside-centre-head")}
+    if any(found.values()):
+        yield "## Outside the engine call, ms per update on one core\n"
+    for title, document in found.items():
+        if document is not None:
+            yield f"{title}:\n"
+            yield _outside_table(document)
+
+
+def _outside_table(document: Document) -> str:
     sizes: dict[tuple[int, int], dict[str, Document]] = {}
     for row in document["rows"]:
         sizes.setdefault((row["width"], row["height"]), {})[row["target"]] = row
@@ -211,7 +220,7 @@ def _outside(results: Mapping[str, Document]) -> Iterator[str]:
             cells += [f"{row['total_ms'][key]:.3f}" for key in ("p50", "p99")]
         rows.append(cells)
     columns = ("frame", "fixed target, px", ">crop", ">decode", ">memory", ">total p50", ">total p99")
-    yield _table((*columns, "scaled target, px", ">total p50", ">total p99"), rows)
+    return table((*columns, "scaled target, px", ">total p50", ">total p99"), rows)
 
 
 def _startup(results: Mapping[str, Document]) -> Iterator[str]:
@@ -256,7 +265,7 @@ def _matrix(profiles: Sequence[Document]) -> Iterator[str]:
     rows = [_matrix_row(document) for document in profiles]
     columns = ("artifact", "engine", ">engine calls, ms", ">network, GFLOP/s", ">plain products, GFLOP/s")
     shares = (">network's share of that rate", ">in products, ms", ">products' share of that rate")
-    yield _table((*columns, *shares, ">in no product, ms", ">share of operators' time"), rows)
+    yield table((*columns, *shares, ">in no product, ms", ">share of operators' time"), rows)
     yield (
         "Plain products: the fp32 matrix rate of this machine, measured in the same run on the same engine, in the "
         "network's shapes. Operators that hold products count as such with all they do.\n"
@@ -300,10 +309,10 @@ def _operators(profiles: Sequence[Document]) -> Iterator[str]:
         rows.append(
             ("all", sum(row["count"] for row in operators), f"{document['matrix']['operators_ms']:.3f}", "100%", "")
         )
-        yield _table(("operator", ">count", ">ms", ">share", "matrix product"), rows)
+        yield table(("operator", ">count", ">ms", ">share", "matrix product"), rows)
 
 
-def _method(benches: Sequence[Document], profiles: Sequence[Document]) -> Iterator[str]:
+def _method(benches: Sequence[Document], profiles: Sequence[Document], sizes: Sequence[Document]) -> Iterator[str]:
     plan: Document = benches[0]["plan"] if benches else {"block": "-", "settle": "-", "pause_s": 0.0, "warmup": "-"}
     yield _METHOD.format(
         block=plan["block"],
@@ -311,5 +320,6 @@ def _method(benches: Sequence[Document], profiles: Sequence[Document]) -> Iterat
         pause=1e3 * plan["pause_s"],
         warmup=plan["warmup"],
         chain=profiles[0]["matrix"]["chain"] if profiles else NOT_MEASURED,
+        tracked=sizes[0]["updates"] if sizes else "-",
         quiet=QUIET_SHARE,
     )

@@ -17,7 +17,10 @@ _PACKAGES = {
     "edgetrack/export": export,
     "edgetrack/benchmarks": benchmarks,
 }
-_PRESENTATION = {f"edgetrack/benchmarks/{name}.py" for name in ("goals", "plot", "results", "results_page")}
+_PRESENTATION = {
+    f"edgetrack/benchmarks/{name}.py"
+    for name in ("footprint_page", "goals", "markdown", "plot", "results", "results_page")
+}
 
 
 def sources_sha256() -> str:

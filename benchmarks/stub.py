@@ -1,7 +1,8 @@
 """An engine that computes nothing, so that what is around a network can be measured alone.
 
 Its outputs hold still: the four coordinates mark a square of the target's area in the middle of the crop, short of a
-rounding to whole bins that makes it shrink slowly; every token has a score of its own.
+rounding to whole bins that makes it shrink slowly; every token has a score of its own. A centre head's maps have their
+peak in the cell behind the middle, with an offset that leads back to it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from edgetrack.benchmarks.frames import Frame
 from edgetrack.runtime.engine import Engine, Session, new_buffer
 from edgetrack.runtime.tracker import GraphFile, Tracker, build_tracker
 
-__all__ = ["FARTRACK_SPEC", "StubEngine", "noise_frames", "stub_tracker"]
+__all__ = ["CENTRE_SPEC", "FARTRACK_SPEC", "SPECS", "StubEngine", "noise_frames", "stub_tracker"]
 
 FARTRACK_SPEC: dict[str, Any] = {
     "family": "fartrack",
@@ -34,7 +35,24 @@ FARTRACK_SPEC: dict[str, Any] = {
 }
 """The tracker section of every sparse FARTrack artifact, here without PyTorch; a test compares the two."""
 
+CENTRE_SPEC: dict[str, Any] = {
+    "family": "centre-head",
+    "color": "rgb",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
+    "template": {"size": 128, "factor": 2.0},
+    "search": {"size": 256, "factor": 4.0},
+    "decode": {"kind": "centre", "grid": 16, "window": "hann"},
+    "clip_margin_px": 10,
+    "score": {"kind": "peak", "calibration": None, "uncertain_below": 0.3, "lost_below": 0.1},
+}
+"""The same of OSTrack and GRM with a search crop of 256 pixels."""
+
+SPECS = {spec["family"]: spec for spec in (FARTRACK_SPEC, CENTRE_SPEC)}
+"""Tracker family -> what is measured of it."""
+
 _PEAK = 40.0
+_CENTRE_TOKENS, _CENTRE_CHANNELS = 64, 768
 
 
 class StubEngine(Engine):
@@ -49,9 +67,31 @@ class StubEngine(Engine):
 
     def open(self, path: Path, dims: Mapping[str, int]) -> Session:
         """See `Engine.open`."""
+        opened = {"fartrack": self._open_fartrack, "centre-head": self._open_centre}
+        return opened[self._spec["family"]](path.name, dims)
+
+    def _open_centre(self, role: str, dims: Mapping[str, int]) -> Session:  # noqa: ARG002 (its shapes are static)
+        tokens = (1, _CENTRE_TOKENS, _CENTRE_CHANNELS)
+        given = {"tokens": tokens, "qkv": (*tokens[:2], 3 * tokens[2])}
+        if role == "template":
+            side = self._spec["template"]["size"]
+            outputs = {name: np.ones(shape) for name, shape in given.items()}
+            return _StubSession({"image": (1, 3, side, side)}, outputs)
+        side = self._spec["search"]["size"]
+        return _StubSession({"search": (1, 3, side, side), **given}, self._maps())
+
+    def _maps(self) -> dict[str, NDArray[np.float64]]:
+        """Return maps with the peak in one cell; sides in shares of the crop, the offset in cells."""
+        grid, middle = self._spec["decode"]["grid"], self._spec["decode"]["grid"] // 2
+        score = np.linspace(0.1, 0.2, grid * grid).reshape(1, 1, grid, grid)
+        score[0, 0, middle, middle] = 0.9
+        size = np.full((1, 2, grid, grid), 1 / self._spec["search"]["factor"])
+        return {"score": score, "size": size, "offset": np.full((1, 2, grid, grid), grid / 2 - middle)}
+
+    def _open_fartrack(self, role: str, dims: Mapping[str, int]) -> Session:
         template, search = self._spec["template"], self._spec["search"]
         tokens, channels = template["tokens"], template["channels"]
-        if path.name == "template":
+        if role == "template":
             side = template["size"]
             return _StubSession({"image": (1, 3, side, side)}, {"tokens": np.ones((1, tokens, channels))})
         shapes = {

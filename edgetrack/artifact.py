@@ -1,7 +1,8 @@
 """The artifact: a folder of stock engine files and `edgetrack.json`, which says what they are.
 
 The manifest (schema 1) is JSON with the keys `schema`, `model`, `graphs`, `tracker`, `precision`,
-`calibration`, `target`, `verification` and `build`. Keys that this version does not know are ignored.
+`calibration`, `target`, `verification` and `build`, and perhaps `extras`, files that no engine opens. Keys that this
+version does not know are ignored.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = [
     "Artifact",
     "ArtifactWriter",
     "BuildInfo",
+    "ExtraEntry",
     "GraphEntry",
     "ModelInfo",
     "PrecisionInfo",
@@ -85,6 +87,16 @@ class GraphEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtraEntry:
+    """A file that no engine opens: what kind it is ("source", "log", ...), and the graph it belongs to, if one."""
+
+    file: str
+    kind: str
+    role: str | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class PrecisionInfo:
     """The precision that was asked for, the one the files have, and the layers kept in fp32."""
 
@@ -95,7 +107,7 @@ class PrecisionInfo:
 
 @dataclass(frozen=True, slots=True)
 class TargetEntry:
-    """What the files were built for."""
+    """What the files were built for; `key` is what a machine must have in common with it, if it is tied to one."""
 
     name: str
     engine: str
@@ -103,6 +115,7 @@ class TargetEntry:
     device: str
     driver: str | None
     soc: str | None
+    key: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +142,7 @@ class Artifact:
     target: TargetEntry
     verification: Mapping[str, Any] | None
     build: BuildInfo
+    extras: tuple[ExtraEntry, ...] = ()
 
     def graph(self, role: str) -> GraphEntry:
         """Return the graph with this role, or raise ArtifactError naming those there are."""
@@ -178,10 +192,13 @@ def read_artifact(path: str | Path, verify_checksums: bool = True) -> Artifact:
         target=_target(root.section("target")),
         verification=_optional_object(root, "verification"),
         build=_build(root.section("build")),
+        extras=_extras(root),
     )
     for entry in artifact.graphs:
         for name in entry.files:
             _check_file(folder, name, entry.sha256[name] if verify_checksums else None)
+    for extra in artifact.extras:
+        _check_file(folder, extra.file, extra.sha256 if verify_checksums else None)
     if "language" in artifact.tracker:
         tokenizer = root.section("tracker").section("language").section("tokenizer")
         sha256 = tokenizer.text("sha256", pattern=_SHA256)
@@ -254,6 +271,24 @@ def _graph(fields: Fields) -> GraphEntry:
     return entry
 
 
+def _extras(root: Fields) -> tuple[ExtraEntry, ...]:
+    if "extras" not in root.value:
+        return ()
+    found = tuple(
+        ExtraEntry(
+            fields.text("file", pattern=_NAME),
+            fields.text("kind", pattern=_NAME),
+            fields.optional_text("role"),
+            fields.text("sha256", pattern=_SHA256),
+        )
+        for fields in root.sections("extras")
+    )
+    names = [item.file for item in found]
+    if len(names) > _MAX_FILES or len(set(names)) != len(names):
+        raise root.error("extras", names, f"at most {_MAX_FILES} files of different names")
+    return found
+
+
 def _file_name(value: object) -> str | None:
     # The pattern admits no separator and no leading dot, so no name can leave the folder.
     return value if isinstance(value, str) and re.fullmatch(_NAME, value) else None
@@ -323,7 +358,15 @@ def _target(fields: Fields) -> TargetEntry:
         device=fields.text("device"),
         driver=fields.optional_text("driver"),
         soc=fields.optional_text("soc"),
+        key=_key(fields),
     )
+
+
+def _key(fields: Fields) -> Mapping[str, str]:
+    if "key" not in fields.value:
+        return {}
+    section = fields.section("key")
+    return {name: section.text(name) for name in section.value}
 
 
 def _build(fields: Fields) -> BuildInfo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
-__all__ = ["encode_text", "load", "load_artifact", "open_engine"]
+__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine"]
 
 
 def load(
@@ -53,7 +54,7 @@ def load(
 
 def encode_text(
     path: str | os.PathLike[str],
-    text: str,
+    text: str | Mapping[str, str],
     *,
     device: str = "auto",
     engine: str | None = None,
@@ -67,7 +68,7 @@ def encode_text(
 
     Args:
         path: the folder that `edgetrack export` wrote, with a text encoder.
-        text: the target in a sentence.
+        text: the target in a sentence; or in phrases, for trackers that read them.
         device: see `load`.
         engine: see `load`.
         threads: see `load`.
@@ -99,7 +100,7 @@ def load_artifact(
     graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
     opened = open_engine(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
     try:
-        return build_tracker(spec, graphs, opened, _home(artifact))
+        return build_tracker(spec, graphs, opened, language_home(artifact))
     except BaseException:
         opened.close()
         raise
@@ -114,7 +115,7 @@ def open_engine(
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> Engine:
     """Return the engine that `load` would use for this artifact; see `load` for arguments and errors."""
-    from edgetrack.errors import InputError
+    from edgetrack.errors import ArtifactError, InputError
     from edgetrack.runtime.engines import ENGINES
 
     if not isinstance(device, str):
@@ -122,12 +123,18 @@ def open_engine(
     if not isinstance(engine, str | None):
         raise InputError(f"engine is {engine!r}; give a text as 'onnxruntime', or None")
     name = ENGINES.resolve(engine or artifact.target.engine)
-    return ENGINES.get(name)(
+    opened = ENGINES.get(name)(
         artifact.target.device if device == "auto" else device,
         threads=threads,
         cache_dir=None if cache_dir is None else _path("cache_dir", cache_dir),
         precision=artifact.precision.actual,
     )
+    try:
+        opened.check_built_for(artifact.target.key)
+    except ArtifactError as error:
+        opened.close()
+        raise ArtifactError(f"{artifact.path}: {error}") from error
+    return opened
 
 
 def _path(name: str, value: object) -> Path:
@@ -158,7 +165,8 @@ def _memory(artifact: Artifact, history_mib: object) -> dict[str, Any]:
     return {**memory, "limit_mib": float(history_mib)}  # type: ignore[arg-type]
 
 
-def _home(artifact: Artifact) -> LanguageHome:
+def language_home(artifact: Artifact) -> LanguageHome:
+    """Return where an artifact's language files lie, for `build_tracker`."""
     from edgetrack.runtime.language import LanguageHome
 
     return LanguageHome(artifact.path, artifact.model.variant, artifact.model.checkpoint_sha256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import edgetrack
 from edgetrack.artifact import SCHEMA, sha256_of
 from edgetrack.export.models.base import DeployGraph
 from edgetrack.export.source import Source
-from edgetrack.export.targets import TargetInfo
+from edgetrack.export.targets import TargetInfo, TargetWriter
+from edgetrack.export.targets.base import ExtraFile
 
-__all__ = ["build_section", "graph_section", "model_sections", "target_sections"]
+__all__ = ["build_section", "extra_sections", "graph_section", "model_sections", "target_sections"]
 
 
 def model_sections(source: Source) -> dict[str, Any]:
@@ -40,19 +41,40 @@ def model_sections(source: Source) -> dict[str, Any]:
     }
 
 
-def target_sections(target: TargetInfo, precision: str, version: str, device: str) -> dict[str, Any]:
-    """Return `precision`, `calibration` and `target`; `version` is the engine's, `device` what it was built for."""
+def target_sections(
+    target: TargetInfo, precision: str, writer: TargetWriter, device: str, islands: Sequence[str]
+) -> dict[str, Any]:
+    """Return `precision`, `calibration` and `target`.
+
+    Args:
+        target: what it was built for.
+        precision: what was asked for and made.
+        writer: what built it.
+        device: what it was built for.
+        islands: layers left in float32, as "role/name".
+    """
     return {
-        "precision": {"asked": precision, "actual": precision, "fp32_islands": []},
+        "precision": {"asked": precision, "actual": precision, "fp32_islands": list(islands)},
         "calibration": None,
         "target": {
             "name": target.name,
             "engine": target.engine,
-            "version": version,
+            "version": writer.version(),
             "device": device,
             "driver": None,
             "soc": None,
+            **writer.facts(),
         },
+    }
+
+
+def extra_sections(extras: Sequence[ExtraFile], folder: Path) -> dict[str, Any]:
+    """Return `extras`, the files in `folder` that no engine opens."""
+    return {
+        "extras": [
+            {"file": item.file, "kind": item.kind, "role": item.role, "sha256": sha256_of(folder / item.file)}
+            for item in extras
+        ]
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from edgetrack.artifact import Artifact, ArtifactWriter, read_artifact, sha256_o
 from edgetrack.demo import WEIGHTS
 from edgetrack.errors import InputError, ParityError
 from edgetrack.export.language import TOKENIZER_FILE, TextFiles
-from edgetrack.export.manifest import build_section, graph_section, model_sections, target_sections
+from edgetrack.export.manifest import build_section, extra_sections, graph_section, model_sections, target_sections
 from edgetrack.export.models import find_variant
 from edgetrack.export.parity.clip import Clip, demo_clip
 from edgetrack.export.parity.gate import Progress, Silent, check_against_source
 from edgetrack.export.parity.report import ParityReport
+from edgetrack.export.precision import write_typed
 from edgetrack.export.source import STAND_IN, Source, load_source
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
 
@@ -50,6 +53,7 @@ class ExportPlan:
         precision: one of the target's.
         output: the artifact's folder.
         device: what the gate runs it on and the manifest names, one of the target's.
+        options: the target's own, each with its value.
         text: files of the text side, for trackers with language.
     """
 
@@ -60,6 +64,7 @@ class ExportPlan:
     precision: str
     output: Path
     device: str
+    options: Mapping[str, Any] = field(default_factory=dict)
     text: TextFiles = field(default_factory=TextFiles)
 
     @property
@@ -71,6 +76,10 @@ class ExportPlan:
         words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
         words += ["--text-encoder", str(self.text.encoder)] if self.text.encoder else []
         words += ["--vocabulary", str(self.text.vocabulary)] if self.text.vocabulary else []
+        for option in self.target.options:
+            value = self.options.get(option.name, option.default)
+            if value != option.default:
+                words += [f"--{option.name}"] if option.kind is bool else [f"--{option.name}", str(value)]
         return shlex.join(words)
 
 
@@ -91,6 +100,7 @@ def plan_export(
     output: str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
+    options: Mapping[str, Any] | None = None,
     text: TextFiles | None = None,
 ) -> ExportPlan:
     """Check names and packages.
@@ -103,10 +113,11 @@ def plan_export(
         output: the artifact's folder; None: `<variant>-<target>-<precision>` in the current folder.
         seed: of stand-in weights.
         device: one of the target's, as "cpu", "cuda:1" or "GPU"; None: its first one.
+        options: the target's own, as `TargetInfo.options` declares them.
         text: files of the text side, for trackers with language.
 
     Raises:
-        InputError: no such variant, target, precision or device, or a seed below 0 or above 2**53 - 1.
+        InputError: no such variant, target, precision, device or option, or a seed below 0 or above 2**53 - 1.
         EngineUnavailable: a package that the target needs is not installed.
     """
     find_variant(variant)
@@ -115,9 +126,10 @@ def plan_export(
     info = target_of(target)
     info.check_precision(precision)
     chosen = _device_of(info, device)
-    writer_of(info.name).check()
+    said = info.check_options(options or {})
+    writer_of(info.name, said).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
-    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, text or TextFiles())
+    return ExportPlan(variant, str(weights), seed, info, precision, folder, chosen, said, text or TextFiles())
 
 
 def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
@@ -144,13 +156,22 @@ def export_tracker(
     force: bool = False,
     allow_mismatch: bool = False,
     device: str | None = None,
+    options: Mapping[str, Any] | None = None,
     text: TextFiles | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Build an artifact and prove it against the published loop: `plan_export`, then `run_plan`; see these."""
     plan = plan_export(
-        variant, weights, target=target, precision=precision, output=output, seed=seed, device=device, text=text
+        variant,
+        weights,
+        target=target,
+        precision=precision,
+        output=output,
+        seed=seed,
+        device=device,
+        options=options,
+        text=text,
     )
     return run_plan(plan, clip=clip, force=force, allow_mismatch=allow_mismatch, threads=threads, progress=progress)
 
@@ -258,24 +279,31 @@ def _known_weights(artifact: Artifact) -> str:
 
 def _build(plan: ExportPlan, source: Source, folder: Path, progress: Progress) -> dict[str, Any]:
     """Write all graphs into `folder` and return the manifest, its verification still empty."""
-    writer = writer_of(plan.target.name)
+    writer = writer_of(plan.target.name, plan.options)
+    precision = plan.target.typed.get(plan.precision, plan.precision)
     files: dict[str, tuple[str, ...]] = {}
-    for graph in source.graphs:
-        progress.stage(f"build {graph.role} for {plan.target.name}")
-        metadata = {
-            "family": source.family.name,
-            "variant": plan.variant,
-            "role": graph.role,
-            "checkpoint_sha256": source.sha256,
-        }
-        files[graph.role] = writer.write(graph, folder, plan.precision, metadata)
+    with tempfile.TemporaryDirectory(prefix="edgetrack-") as scratch:
+        typed = []
+        for graph in source.graphs:
+            progress.stage(f"build {graph.role} for {plan.target.name}")
+            metadata = {
+                "family": source.family.name,
+                "variant": plan.variant,
+                "role": graph.role,
+                "checkpoint_sha256": source.sha256,
+            }
+            typed.append(write_typed(graph, Path(scratch), precision, metadata, asked=plan.precision))
+            files[graph.role] = writer.write(typed[-1], folder)
+        extras = writer.finish(typed, folder)
     if source.text is not None:
         source.text.write(folder)
     progress.advance()
+    islands = [f"{item.role}/{name}" for item in typed for name in item.islands]
     return {
         **model_sections(source),
         "graphs": [graph_section(graph, folder, files[graph.role]) for graph in source.graphs],
-        **target_sections(plan.target, plan.precision, writer.version(), plan.device),
+        **extra_sections(extras, folder),
+        **target_sections(plan.target, plan.precision, writer, plan.device, islands),
         "verification": None,
         "build": build_section(plan.command, source.seed),
     }

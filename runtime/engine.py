@@ -87,6 +87,16 @@ class Engine(ABC):
             EngineUnavailable: the device cannot run it.
         """
 
+    def check_built_for(self, key: Mapping[str, str]) -> None:  # noqa: B027 (most engines' files run anywhere)
+        """Compare what files were built for with this machine, before any of them is opened.
+
+        Args:
+            key: the manifest's `target.key`, as the target's writer gave it; empty: not tied to a machine.
+
+        Raises:
+            ArtifactError: files built for `key` do not run here; says what differs.
+        """
+
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """Return "engine", "version" and "device" (as the engine calls it), for reports."""

@@ -6,6 +6,7 @@ search graph. They are copied there when a target is described and stay there: a
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -22,9 +23,10 @@ from edgetrack.runtime.clip_vocabulary import read_vocabulary
 from edgetrack.runtime.engine import Engine, Session
 from edgetrack.runtime.graph_file import GraphFile
 from edgetrack.runtime.language_spec import FORMS, Inputs, LanguageSpec
+from edgetrack.runtime.phrases import Phrases, checked_phrases
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
-__all__ = ["TEXT_ROLE", "Language", "LanguageHome", "Pack"]
+__all__ = ["TEXT_ROLE", "Language", "LanguageHome", "Pack", "Text"]
 
 TEXT_ROLE = "text"
 """Role of the graph that turns ids into target data."""
@@ -33,6 +35,8 @@ _MAX_KEPT = 16  # descriptions whose data are kept; of MVLM each has 158 kB
 
 Pack = str | os.PathLike[str] | TargetPack
 """A target pack, or where one lies."""
+Text = str | Mapping[str, str]
+"""A sentence, or phrases by their names."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,14 @@ class Language:
         self._fed = _find_fed(spec.feeds, list(sessions))
         self._tokenizer: ClipTokenizer | None = None
         self._session: Session | None = None
-        self._kept: dict[str | None, TargetPack] = {}
+        self._kept: dict[str, TargetPack] = {}
 
-    def encode(self, text: str | None) -> TargetPack:
+    def encode(self, text: Text | None) -> TargetPack:
         """Return what the text side makes of a description; None: what the tracker does without one.
+
+        Args:
+            text: a sentence; or, for trackers that read phrases, a mapping of "category", "appearance", "action" and
+                "location" to phrases, of which any may be left out.
 
         Raises:
             InputError: the text cannot be used, it is needed and missing, or the artifact has no text encoder.
@@ -87,15 +95,15 @@ class Language:
             EngineUnavailable: the device cannot run the text graph, or the package tokenizers is missing.
         """
         began = time.perf_counter()
-        if text is not None:
-            text = checked_text(text)
-        if text not in self._kept:
-            pack = self.run(self._inputs(text), text or "")
+        said: str | Phrases | None = text if text is None else _checked(text)
+        name = json.dumps(said)
+        if name not in self._kept:
+            pack = self.run(self._inputs(said), said if isinstance(said, str) else name if said else "")
             if len(self._kept) >= _MAX_KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[text] = pack
+            self._kept[name] = pack
         self.text_ms = 1e3 * (time.perf_counter() - began)
-        return self._kept[text]
+        return self._kept[name]
 
     def accept(self, pack: TargetPack, source: str) -> TargetPack:
         """Return a pack after checking that it is one of this model; `source` says where it is from.
@@ -113,7 +121,7 @@ class Language:
             )
         return pack
 
-    def target(self, text: str | None, pack: Pack | None) -> TargetPack:
+    def target(self, text: Text | None, pack: Pack | None) -> TargetPack:
         """Return the target data of a text or of a pack; of neither, what the tracker does without a text.
 
         Raises:
@@ -168,14 +176,15 @@ class Language:
             raise ArtifactError("the text graph gives values that are not finite; export the artifact again")
         return TargetPack(self.model, text, arrays)
 
-    def _inputs(self, text: str | None) -> Inputs:
+    def _inputs(self, text: str | Phrases | None) -> Inputs:
         """Return the text graph's inputs for a description."""
         tokenizer = self._opened_tokenizer()
         form = FORMS[self.spec.form]
         if text is not None:
-            if not tokenizer.encode(text):
+            words = text if isinstance(text, str) else " ".join(text.values())
+            if not tokenizer.encode(words):
                 raise InputError(
-                    f"the text {text[:40]!r} says nothing; describe the target in words, or leave the text out"
+                    f"the text {words[:40]!r} says nothing; describe the target in words, or leave the text out"
                 )
             return form(tokenizer, text)
         if self.spec.without_text == "refuse":
@@ -226,6 +235,10 @@ def _find_fed(feeds: tuple[str, ...], sessions: list[Session]) -> dict[str, list
             )
         fed[name] = found
     return fed
+
+
+def _checked(text: Text) -> str | Phrases:
+    return checked_phrases(text) if isinstance(text, Mapping) else checked_text(text)
 
 
 def _listed(shapes: Mapping[str, tuple[int, ...]]) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from edgetrack.errors import InputError
 from edgetrack.fields import Fields
 from edgetrack.runtime.clip_tokenizer import ClipTokenizer, TokenRules
+from edgetrack.runtime.phrases import ATTRIBUTES, Phrases, split_sentence
 
 __all__ = ["FORMS", "Inputs", "LanguageSpec", "TextForm", "read_language_spec"]
 
@@ -17,17 +20,32 @@ _WITHOUT_TEXT = ("refuse", "empty", "padding")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
 
 Inputs = dict[str, NDArray[Any]]
-TextForm = Callable[[ClipTokenizer, str], Inputs]
+TextForm = Callable[[ClipTokenizer, str | Phrases], Inputs]
 
 
-def _sentence(tokenizer: ClipTokenizer, text: str) -> Inputs:
+def _sentence(tokenizer: ClipTokenizer, text: str | Phrases) -> Inputs:
+    if not isinstance(text, str):
+        raise InputError("this tracker reads a sentence, not phrases; give text='...'")
     return {"ids": tokenizer.row(text)[None]}
 
 
-FORMS: dict[str, TextForm] = {"sentence": _sentence}
+def _phrases(tokenizer: ClipTokenizer, text: str | Phrases) -> Inputs:
+    """See ATSTrack's spec, section 3.1: the start counts for nothing, and an empty phrase not at all."""
+    phrases = split_sentence(text) if isinstance(text, str) else text
+    rows = np.stack([tokenizer.row(phrases[name]) for name in ATTRIBUTES])
+    mask = np.zeros(rows.shape, np.float32)
+    room = rows.shape[1] - 2
+    for row, name in enumerate(ATTRIBUTES):
+        count = min(len(tokenizer.encode(phrases[name])), room)
+        mask[row, 1 : count + 2] = count > 0
+    return {"ids": rows[None], "lang_mask": mask[None]}
+
+
+FORMS: dict[str, TextForm] = {"sentence": _sentence, "phrases": _phrases}
 """Name in a manifest -> what makes the text graph's inputs of a description.
 
-"sentence": `ids`, int32 (1, context).
+"sentence": `ids`, int32 (1, context). "phrases": four phrases, or a sentence split into them: `ids`, int32 (1, 4,
+context), and `lang_mask`, float32 of that shape, 1 where a phrase has a token or its end.
 """
 
 

@@ -16,7 +16,7 @@ from edgetrack.runtime.arguments import Box, checked_box, checked_frame
 from edgetrack.runtime.core import CentreHeadTracker, CropLoop, State
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
-from edgetrack.runtime.language import Language, LanguageHome, Pack
+from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
 from edgetrack.runtime.language_spec import read_language_spec
 from edgetrack.runtime.target_pack import TargetPack
 
@@ -107,7 +107,7 @@ class Tracker:
         frame: NDArray[np.uint8],
         box: Sequence[float] | NDArray[Any] | None = None,
         *,
-        text: str | None = None,
+        text: Text | None = None,
         pack: Pack | None = None,
         color: str = "bgr",
     ) -> None:
@@ -120,7 +120,7 @@ class Tracker:
             frame: uint8 image; its size is the size that all following frames must have.
             box: four finite numbers x, y, w, h in pixels with w and h above 0, not wholly outside the frame. None: the
                 tracker looks for what the text describes; only some can.
-            text: the target in a sentence, for trackers that read one.
+            text: the target in a sentence, for trackers that read one; or in phrases, see `Language.encode`.
             pack: instead of a text, a target pack or the path of one, which `encode_text` made of a text; needs no text
                 encoder.
             color: layout of the frame and, unless `update` is told otherwise, of those that follow; see the class.
@@ -140,7 +140,7 @@ class Tracker:
         self._color = color
         self._started = True
 
-    def retarget(self, *, text: str | None = None, pack: Pack | None = None) -> None:
+    def retarget(self, *, text: Text | None = None, pack: Pack | None = None) -> None:
         """Describe the target anew, in the middle of a video; the next update looks for what is described now.
 
         Where the tracker keeps what it learnt of a target (MVLM: its memory, and the view of the last frame), that is
@@ -164,7 +164,7 @@ class Tracker:
             raise InputError("retarget was given nothing; give text='...' or pack='...'")
         self._describe(language.target(text, pack))
 
-    def encode_text(self, text: str) -> TargetPack:
+    def encode_text(self, text: Text) -> TargetPack:
         """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
 
         Args:
@@ -199,7 +199,7 @@ class Tracker:
     def _finds_by_text(self) -> bool:
         return self._language is not None and self._language.spec.without_box
 
-    def _target(self, text: str | None, pack: Pack | None) -> TargetPack | None:
+    def _target(self, text: Text | None, pack: Pack | None) -> TargetPack | None:
         """Return the target data of a description; None for a tracker that reads no text."""
         if self._language is None and text is None and pack is None:
             return None

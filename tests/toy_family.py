@@ -12,9 +12,8 @@ from torch import nn
 from edgetrack.errors import CheckpointError
 from edgetrack.export import models
 from edgetrack.export.models.base import DeployGraph, ParityInput, Thresholds, Variant
-from edgetrack.export.targets import onnx as onnx_target
-from edgetrack.export.targets import openvino as openvino_target
-from edgetrack.export.targets.onnx import write_onnx
+from edgetrack.export.onnx_graph import write_onnx
+from edgetrack.export.precision import typed
 from edgetrack.runtime import tracker as runtime_tracker
 
 VARIANT = Variant("toy-one", "toy", "plain", 1, 20, 0.0, 0.0, "none", "for tests")
@@ -227,8 +226,7 @@ def _write_once(graph, path, metadata) -> None:
 def install(monkeypatch, *, quick: bool = True) -> None:
     """Make the toy family known for one test; `quick` keeps its ONNX files between tests."""
     if quick:
-        monkeypatch.setattr(onnx_target, "write_onnx", _write_once)
-        monkeypatch.setattr(openvino_target, "write_onnx", _write_once)
+        monkeypatch.setattr(typed, "write_onnx", _write_once)
     monkeypatch.setitem(models.VARIANTS, VARIANT.name, VARIANT)
     if "toy" not in models.MODELS:
         models.MODELS.register("toy", f"{__name__}:TOY")

@@ -88,7 +88,7 @@ def track_sequence(loop: Loop, sequence: EvalSequence, on_frame: Callable[[], No
         began = time.perf_counter()
         try:
             if index == 0:
-                loop.init(frame, (x, y, w, h))
+                loop.init(frame, (x, y, w, h), sequence.text)
             else:
                 loop.update(frame)
         except InputError as error:

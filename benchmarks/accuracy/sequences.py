@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class EvalSequence:
         images: one file a frame; empty where `video` holds the frames.
         video: a video file.
         slug: the name for files, unique in a run.
+        text: the target in a sentence, where the data set says it.
     """
 
     name: str
@@ -41,6 +42,7 @@ class EvalSequence:
     images: tuple[Path, ...] = ()
     video: Path | None = None
     slug: str = ""
+    text: str | None = None
 
     def frames(self) -> Iterator[Frame]:
         """Read the frames, uint8 BGR (height, width, 3), as many as there are boxes.
@@ -75,12 +77,14 @@ class EvalSequence:
             raise InputError(f"sequence {self.name}: {count} frames, {len(self.boxes)} boxes; get the file anew")
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 of the boxes and of names, sizes and times of the files.
+        """Return a SHA-256 of the boxes, the text, and of names, sizes and times of the files.
 
         Raises:
             InputError: a file is missing.
         """
         digest = hashlib.sha256(np.ascontiguousarray(self.boxes).tobytes())
+        if self.text is not None:
+            digest.update(self.text.encode("utf-8", "replace"))
         try:
             for path in self.images or ((self.video,) if self.video is not None else ()):
                 found = path.stat()
@@ -111,10 +115,10 @@ def read_sequences(specs: Sequence[str], only: str | None = None) -> list[EvalSe
 
 
 def _demo() -> EvalSequence:
-    from edgetrack.demo import CLIP, GROUND_TRUTH
+    from edgetrack.demo import CLIP, GROUND_TRUTH, TEXT
     from edgetrack.video import read_ground_truth
 
-    return EvalSequence(f"demo_{CLIP.stem}", DEMO, read_ground_truth(GROUND_TRUTH), video=CLIP)
+    return EvalSequence(f"demo_{CLIP.stem}", DEMO, read_ground_truth(GROUND_TRUTH), video=CLIP, text=TEXT)
 
 
 def _tracks(spec: str) -> list[EvalSequence]:
@@ -123,7 +127,9 @@ def _tracks(spec: str) -> list[EvalSequence]:
     tracks = read_tracks(spec)
     if any(track.still for track in tracks):
         raise InputError(f"data {spec} holds still images, which have nothing to follow; give sequences")
-    return [EvalSequence(track.name, track.dataset, track.boxes, tuple(track.images)) for track in tracks]
+    return [
+        EvalSequence(track.name, track.dataset, track.boxes, tuple(track.images), text=track.text) for track in tracks
+    ]
 
 
 def _check(sequence: EvalSequence) -> None:
@@ -152,7 +158,5 @@ def _with_slugs(sequences: list[EvalSequence]) -> list[EvalSequence]:
         if slug.lower() in taken:
             raise InputError(f"two sequences are called {sequence.name}; give a data set once, or use --only")
         taken.add(slug.lower())
-        result.append(
-            EvalSequence(sequence.name, sequence.dataset, sequence.boxes, sequence.images, sequence.video, slug)
-        )
+        result.append(replace(sequence, slug=slug))
     return result

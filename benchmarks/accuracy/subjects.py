@@ -58,8 +58,8 @@ class Loop(Protocol):
     def prepare(self, frame: Frame) -> Frame:
         """Return the frame in the colour order the loop takes; not part of an update's time."""
 
-    def init(self, frame: Frame, box: Box) -> None:
-        """Start on `box` in a prepared frame."""
+    def init(self, frame: Frame, box: Box, text: str | None) -> None:
+        """Start on `box` in a prepared frame; a tracker with language is told `text`, others do not hear it."""
 
     def update(self, frame: Frame) -> None:
         """Track one prepared frame."""
@@ -162,8 +162,8 @@ class _ArtifactLoop:
     def prepare(self, frame: Frame) -> Frame:
         return frame
 
-    def init(self, frame: Frame, box: Box) -> None:
-        self._tracker.init(frame, box)
+    def init(self, frame: Frame, box: Box, text: str | None) -> None:
+        self._tracker.init(frame, box, text=text if self._tracker.language is not None else None)
 
     def update(self, frame: Frame) -> None:
         self._tracker.update(frame)
@@ -195,6 +195,11 @@ class _ReferenceLoop:
         with ExitStack() as stack:
             stack.enter_context(torch_threads(spec.threads))
             source = load_source(spec.variant, spec.path, spec.seed)
+            if source.text is not None:
+                raise InputError(
+                    f"{spec.variant} reads text, and its published loop here follows one sentence only; evaluate an "
+                    "artifact of it, which is told each sequence's own"
+                )
             self._loop = source.family.reference(spec.variant, source.net)
             self._close = stack.pop_all().close
         section = source.family.tracker_spec(spec.variant).get("score")
@@ -205,7 +210,7 @@ class _ReferenceLoop:
     def prepare(self, frame: Frame) -> Frame:
         return np.ascontiguousarray(frame[..., ::-1])
 
-    def init(self, frame: Frame, box: Box) -> None:
+    def init(self, frame: Frame, box: Box, text: str | None) -> None:  # noqa: ARG002 (see __init__)
         self._loop.init(frame, box)
         self._box = None
 

@@ -7,6 +7,7 @@ interrupted goes on where it was; times are always measured anew, so that those 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,7 @@ from edgetrack.benchmarks.frames import Footage, load_footage
 from edgetrack.benchmarks.loop import Plan
 from edgetrack.cli.console import Progress
 from edgetrack.errors import ArtifactError, ParityError
-from edgetrack.export.models import find_variant
-from edgetrack.export.models.fartrack_variants import cut_name, kept_tokens
+from edgetrack.export.models import altered_name, find_variant, variant_values
 from edgetrack.export.pipeline import ExportPlan, plan_export, run_plan
 from edgetrack.export.source import STAND_IN
 
@@ -41,6 +41,7 @@ COLUMNS = (
     "",
     ">layers",
     ">kept",
+    ">threshold",
     "precision",
     ">AUC",
     ">P",
@@ -64,6 +65,13 @@ class Choice:
     depths: tuple[int | None, ...] = (None,)
     keeps: tuple[int | None, ...] = (None,)
     precisions: tuple[str, ...] = ("fp32",)
+    division_thresholds: tuple[float | None, ...] = (None,)
+
+    def alterations(self) -> list[dict[str, float | None]]:
+        """Return every combination of what may be altered, as `altered_name` takes it."""
+        options = ("depth", "keep", "division-threshold")
+        values = itertools.product(self.depths, self.keeps, self.division_thresholds)
+        return [dict(zip(options, chosen, strict=True)) for chosen in values]
 
 
 @dataclass(frozen=True)
@@ -88,20 +96,20 @@ class TuneOptions:
 
 
 def plan_cells(model: str, weights: str, choice: Choice, *, target: str, seed: int, folder: Path) -> list[ExportPlan]:
-    """Return one export for each cell, in the order of depths, kept tokens, precisions, none twice.
+    """Return one export for each cell, in the order of depths, kept tokens, thresholds, precisions, none twice.
 
     Raises:
-        InputError: a name, depth or number of tokens is impossible for the model, or the checkpoint cannot be read.
+        InputError: a name, depth, number of tokens or threshold is impossible for the model, or the checkpoint cannot
+            be read.
         EngineUnavailable: a package that the target needs is not installed.
     """
     plans: dict[str, ExportPlan] = {}
-    for depth in choice.depths:
-        for keep in choice.keeps:
-            variant = cut_name(model, depth, keep)
-            for precision in choice.precisions:
-                output = folder / "artifacts" / f"{variant}-{target}-{precision}"
-                plan = plan_export(variant, weights, target=target, precision=precision, output=output, seed=seed)
-                plans[output.name] = plan
+    for altered in choice.alterations():
+        variant = altered_name(model, altered)
+        for precision in choice.precisions:
+            output = folder / "artifacts" / f"{variant}-{target}-{precision}"
+            plan = plan_export(variant, weights, target=target, precision=precision, output=output, seed=seed)
+            plans[output.name] = plan
     return list(plans.values())
 
 
@@ -165,7 +173,9 @@ def table_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the rows of `COLUMNS`; a star marks the best ones."""
     rows = []
     for row in document["rows"]:
-        name = ("*" if row["best"] else "", str(row["depth"]), str(row["kept"] or "-"), row["precision"])
+        threshold = row["division_threshold"]
+        altered = (str(row["depth"]), str(row["kept"] or "-"), "-" if threshold is None else f"{threshold:g}")
+        name = ("*" if row["best"] else "", *altered, row["precision"])
         if row["error"] is not None:
             figures: tuple[str, ...] = ("-",) * 5
         else:
@@ -186,12 +196,13 @@ def _cell(
     progress: Progress,
 ) -> dict[str, Any]:
     """Return the row of one artifact."""
-    variant = find_variant(plan.variant)
+    variant, values = find_variant(plan.variant), variant_values(plan.variant)
     row: dict[str, Any] = {
         "artifact": plan.output.name,
         "variant": plan.variant,
         "depth": variant.depth,
-        "kept": kept_tokens(plan.variant) if variant.family == "fartrack" else None,
+        "kept": values.get("keep"),
+        "division_threshold": values.get("division-threshold"),
         "precision": plan.precision,
         "gmacs": variant.gmacs,
         "parameters": variant.parameters,

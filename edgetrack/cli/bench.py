@@ -11,7 +11,8 @@ import typer
 from edgetrack.cli import console
 from edgetrack.cli.export import usage_error
 from edgetrack.cli.options import DeviceOption, EngineOption, JsonOption, ThreadsOption, parse_box
-from edgetrack.demo import resolve_weights
+from edgetrack.cli.text_options import PackOption, TextOption, check_description
+from edgetrack.demo import TEXT, resolve_weights
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.contenders import ContenderSpec
@@ -44,6 +45,8 @@ def run(
     init: Annotated[
         str | None, typer.Option("--init", help="With --source: the target in its first frame, x,y,w,h in pixels.")
     ] = None,
+    text: TextOption = None,
+    pack: PackOption = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Measured updates of each; default 320, or as --duration.")
     ] = None,
@@ -68,6 +71,7 @@ def run(
     Frames are decoded in advance. FPS is frames over the sum of their times.
     """
     _check_usage(artifacts, compare, reference, source, init)
+    check_description(text, pack)
     from edgetrack.benchmarks.bench import run_bench
     from edgetrack.benchmarks.contenders import artifact_spec
     from edgetrack.benchmarks.files import check_writable, write_document
@@ -79,7 +83,18 @@ def run(
         check_writable(path)
     if plot is not None:
         check_plot()
-    specs = [artifact_spec(path, device=device, engine=engine, threads=threads) for path in artifacts]
+    specs = [
+        artifact_spec(
+            path,
+            device=device,
+            engine=engine,
+            threads=threads,
+            text=text,
+            pack=pack,
+            usual_text=TEXT if source is None else None,
+        )
+        for path in artifacts
+    ]
     specs = _with_reference(specs, reference)
     footage = load_footage(None if source is None else str(source), None if init is None else parse_box(init))
     turns = len(specs) if compare else 1
@@ -158,6 +173,8 @@ def _show_contender(entry: dict[str, Any]) -> None:
 
 def _facts(entry: dict[str, Any]) -> Iterator[str]:
     yield f"{entry['fps']:.1f} updates/s over {entry['updates']} updates; init {entry['init_ms']['p50']:.1f} ms"
+    if "text_ms" in entry:
+        yield f"text: {entry['text_ms']:.1f} ms once per target, part of init; no update encodes it"
     notes: dict[str, list[str]] = {}
     for stage, note in entry["stage_notes"].items():
         notes.setdefault(note, []).append(stage)

@@ -14,7 +14,7 @@ import typer
 from edgetrack.cli import console
 from edgetrack.cli.export import STAND_IN_WARNING, WeightsOption, check_torch, print_report, usage_error
 from edgetrack.cli.options import JsonOption, ThreadsOption
-from edgetrack.demo import demo_weights, resolve_weights
+from edgetrack.demo import TEXT, demo_weights, resolve_weights
 
 if TYPE_CHECKING:
     from edgetrack.export.parity.clip import Clip
@@ -155,7 +155,7 @@ def _track(artifact: Path, clip: Clip, video: Path, threads: int | None) -> _Fol
         for index, frame in enumerate(source):
             ok = True
             if index == 0:
-                tracker.init(frame, clip.box)
+                tracker.init(frame, clip.box, text=None if tracker.language is None else TEXT)
             else:
                 ok, _ = tracker.update(frame)
                 boxes.append(tracker.raw_box)
@@ -173,7 +173,7 @@ def _time(artifacts: Sequence[Path], weights: str, threads: int | None) -> dict[
     from edgetrack.benchmarks.frames import load_footage
     from edgetrack.benchmarks.loop import Plan
 
-    specs = [artifact_spec(path, threads=threads) for path in artifacts]
+    specs = [artifact_spec(path, threads=threads, usual_text=TEXT) for path in artifacts]
     specs = [reference_spec(weights, specs), *specs]
     plan = Plan.of(len(specs), updates=_UPDATES, warmup=_WARMUP)
     with console.progress(_UPDATES * len(specs), "time the loops") as bar:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
+from edgetrack.cli.target_options import with_target_options
+from edgetrack.cli.text_options import TextEncoderOption, VocabularyOption
 from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
+from edgetrack.export.targets import target_of
 
 if TYPE_CHECKING:
     from edgetrack.export.parity.clip import Clip
@@ -50,6 +53,7 @@ WeightsOption = Annotated[
 STAND_IN_WARNING = "these are stand-in weights: they prove and time the pipeline, they do not follow a target"
 
 
+@with_target_options
 def run(
     model: Annotated[str, typer.Argument(help="What to export, as `edgetrack models` lists it.")],
     *,
@@ -63,6 +67,12 @@ def run(
         int | None,
         typer.Option("--keep", help="FARTrack, sparse: tokens kept of an old template, 2 to 49; published: 37."),
     ] = None,
+    division_threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--division-threshold", help="GRM: search tokens below it see the template, as 0.4 (LaSOT); default: 0."
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -70,6 +80,8 @@ def run(
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
+    text_encoder: TextEncoderOption = None,
+    vocabulary: VocabularyOption = None,
     device: Annotated[
         str | None, typer.Option("--device", help="What to build for and verify on; default: the target's first.")
     ] = None,
@@ -82,21 +94,37 @@ def run(
     threads: ThreadsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, build nothing.")] = False,
     as_json: JsonOption = False,
+    options: Mapping[str, Any],
 ) -> None:
     """Build an artifact from a checkpoint and prove that it gives the boxes of the published loop.
 
     Exit code 3 and nothing written but a report if it does not.
     """
-    variant = _checked_names(model, depth, keep, target, precision)
+    altered = {"depth": depth, "keep": keep, "division-threshold": division_threshold}
+    variant = _checked_names(model, altered, target, precision)
+    with usage_error("--target"):
+        target_of(target).check_options(options)
     with usage_error("--weights"):
         weights = resolve_weights(model, weights)
     check_torch()
+    from edgetrack.export.language import TextFiles
     from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
 
+    files = TextFiles(text_encoder, vocabulary)
+    with usage_error("--text-encoder, --vocabulary"):
+        files.check(variant, made_up=weights == "stand-in")
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
         plan = plan_export(
-            variant, weights, target=target, precision=precision, output=output, seed=seed, device=device
+            variant,
+            weights,
+            target=target,
+            precision=precision,
+            output=output,
+            seed=seed,
+            device=device,
+            options=options,
+            text=files,
         )
     if dry_run:
         _dry_run(plan, force, as_json)
@@ -107,16 +135,14 @@ def run(
     _print_result(result, plan, as_json)
 
 
-def _checked_names(model: str, depth: int | None, keep: int | None, target: str, precision: str) -> str:
+def _checked_names(model: str, altered: Mapping[str, float | None], target: str, precision: str) -> str:
     """Refuse names that do not exist as wrong usage, before anything heavy is imported; return the variant's name."""
-    from edgetrack.export.models import find_variant
-    from edgetrack.export.models.fartrack_variants import cut_name
-    from edgetrack.export.targets import target_of
+    from edgetrack.export.models import altered_name, find_variant
 
     with usage_error("MODEL"):
         find_variant(model)
-    with usage_error("--depth, --keep"):
-        variant = cut_name(model, depth, keep)
+    with usage_error(", ".join(f"--{option}" for option, value in altered.items() if value is not None)):
+        variant = altered_name(model, altered)
     with usage_error("--target"):
         info = target_of(target)
     with usage_error("--precision"):

@@ -45,7 +45,12 @@ SourceOption = Annotated[
         "--source", help="Video file, folder of images, camera (number or device), or stream (rtsp, http, srt, ...)."
     ),
 ]
-InitOption = Annotated[str, typer.Option("--init", help="The target in the first frame: x,y,w,h in pixels.")]
+InitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--init", help="The target in the first frame: x,y,w,h in pixels; a tracker that finds it by --text needs none."
+    ),
+]
 MaxFramesOption = Annotated[
     int | None, typer.Option("--max-frames", min=1, help="Stop after this many frames, the first included.")
 ]

@@ -15,8 +15,9 @@ from edgetrack.cli.options import JsonOption
 __all__ = ["Encoding", "run"]
 
 _DATA_HELP = (
-    "Data sets, each KIND:PATH or PATH (the kind is then guessed). Kinds: got10k, lasot, trackingnet, coco, "
-    "sequences, images. Options follow a question mark: 'got10k:GOT-10k/train?list=vottrain.txt&every=2'; also "
+    "Data sets, each KIND:PATH or PATH (the kind is then guessed). Kinds: got10k, lasot, trackingnet, tnl2k, "
+    "otb99-lang, vasttrack, mgit, coco, sequences, images. Options follow a question mark: "
+    "'got10k:GOT-10k/train?list=vottrain.txt&every=2'; also "
     "name=, for coco images=, for still images min-side=."
 )
 _MIB = 2**20

@@ -27,6 +27,7 @@ from edgetrack.cli.options import (
     ThreadsOption,
     parse_box,
 )
+from edgetrack.cli.text_options import PackOption, TextOption, check_description
 from edgetrack.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def run(
     artifact: ArtifactArgument,
     *,
     source: SourceOption,
-    init: InitOption,
+    init: InitOption = None,
+    text: TextOption = None,
+    pack: PackOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Annotated video to write (.mp4 or .avi).")
     ] = None,
@@ -78,12 +81,14 @@ def run(
     from edgetrack.video import open_source, write_boxes
     from edgetrack.video.boxes import files_of
 
-    box = parse_box(init)
+    start = _Start(None if init is None else parse_box(init), text, pack)
+    check_description(text, pack)
     _check_outputs(source, output, files_of(boxes, results_format.value) if boxes is not None else [])
     with open_source(source) as frames:
         tracker = load(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
         with tracker:
-            followed = _follow(tracker, frames, box, output, max_frames)
+            start.check(tracker)
+            followed = _follow(tracker, frames, start, output, max_frames)
             description = tracker.engine.describe()
         for warning in frames.warnings:
             console.warn(warning)
@@ -122,6 +127,24 @@ def _check_outputs(source: str, output: Path | None, boxes: list[Path]) -> None:
             raise InputError(f"{path} is the source itself; choose another name for what is written")
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What says which target to follow."""
+
+    box: tuple[float, float, float, float] | None
+    text: str | None
+    pack: Path | None
+
+    def check(self, tracker: Tracker) -> None:
+        """Refuse as wrong usage what does not say it."""
+        if self.box is not None:
+            return
+        if tracker.language is None or not tracker.language.spec.without_box:
+            raise typer.BadParameter("this tracker needs the target's box in the first frame", param_hint="--init")
+        if self.text is None and self.pack is None:
+            raise typer.BadParameter("say which target to follow", param_hint="--text, --pack, --init")
+
+
 @dataclass
 class _Followed:
     """What became of a video; the first result is the box that was given, `drawn` counts frames written."""
@@ -135,7 +158,7 @@ class _Followed:
 def _follow(
     tracker: Tracker,
     frames: Source,
-    box: tuple[float, float, float, float],
+    start: _Start,
     output: Path | None,
     max_frames: int | None,
 ) -> _Followed:
@@ -153,7 +176,7 @@ def _follow(
             sink = stack.enter_context(VideoSink(output, frames.size, frames.fps))
         bar = stack.enter_context(console.progress(total, "tracking"))
         for index, frame in enumerate(frames):
-            result = _step(tracker, frame, box if index == 0 else None)
+            result = _step(tracker, frame, start if index == 0 else None)
             followed.results.append(result)
             if sink is not None:
                 sink.write(draw(frame, result, index))
@@ -173,13 +196,13 @@ def _noting_interrupt(followed: _Followed) -> Iterator[None]:
         followed.interrupted = True
 
 
-def _step(tracker: Tracker, frame: Any, box: tuple[float, float, float, float] | None) -> FrameResult:  # noqa: ANN401
+def _step(tracker: Tracker, frame: Any, start: _Start | None) -> FrameResult:  # noqa: ANN401
     from edgetrack.video import FrameResult
 
     began = time.perf_counter()
     ok = True
-    if box is not None:
-        tracker.init(frame, box)
+    if start is not None:
+        tracker.init(frame, start.box, text=start.text, pack=start.pack)
     else:
         ok, _ = tracker.update(frame)
     seconds = time.perf_counter() - began

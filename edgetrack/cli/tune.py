@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
+_Number = TypeVar("_Number", int, float)
+
 
 def run(
     checkpoint: Annotated[str, typer.Argument(help="A published or trained checkpoint; demo; or stand-in.")],
@@ -30,6 +33,9 @@ def run(
     keeps: Annotated[
         str | None,
         typer.Option("--keeps", help="Numbers of tokens kept of an old template, as in 37,24,12; default: 37."),
+    ] = None,
+    division_thresholds: Annotated[
+        str | None, typer.Option("--division-thresholds", help="Of a GRM, as in 0,0.4,0.6; default: the model's.")
     ] = None,
     precisions: Annotated[str, typer.Option("--precisions", help="Of the target, as in fp32,fp16.")] = "fp32",
     target: Annotated[str, typer.Option("--target", help="As `edgetrack targets` lists them.")] = "onnx",
@@ -49,7 +55,7 @@ def run(
 
     Artifacts and finished sequences are kept in the output folder: run the same line again to go on.
     """
-    chosen = _choice(depths, keeps, precisions)
+    chosen = _choice(depths, keeps, division_thresholds, precisions)
     check_torch()
     from edgetrack.benchmarks.accuracy.sequences import read_sequences
     from edgetrack.benchmarks.accuracy.tune import COLUMNS, TuneOptions, plan_cells, table_rows, tune
@@ -60,7 +66,7 @@ def run(
         checkpoint = resolve_weights(model, checkpoint)
     sequences = read_sequences(data, only)
     folder = output if output is not None else Path(f"tune-{model}")
-    with usage_error("--depths, --keeps, --precisions, --target"):
+    with usage_error("--depths, --keeps, --division-thresholds, --precisions, --target"):
         plans = plan_cells(model, checkpoint, chosen, target=target, seed=seed, folder=folder)
     options = TuneOptions(folder, target, jobs, threads, updates, plots)
     frames = len(plans) * sum(len(sequence.boxes) for sequence in sequences)
@@ -92,18 +98,24 @@ def _warn(rows: list[dict[str, Any]]) -> None:
         console.warn(warning)
 
 
-def _choice(depths: str | None, keeps: str | None, precisions: str) -> Choice:
+def _choice(depths: str | None, keeps: str | None, thresholds: str | None, precisions: str) -> Choice:
     from edgetrack.benchmarks.accuracy.tune import Choice
 
     words = tuple(word.strip() for word in precisions.split(",") if word.strip())
-    return Choice(_numbers(depths, "--depths"), _numbers(keeps, "--keeps"), words or ("fp32",))
+    return Choice(
+        _numbers(depths, "--depths", int),
+        _numbers(keeps, "--keeps", int),
+        words or ("fp32",),
+        _numbers(thresholds, "--division-thresholds", float),
+    )
 
 
-def _numbers(text: str | None, hint: str) -> tuple[int | None, ...]:
+def _numbers(text: str | None, hint: str, kind: Callable[[str], _Number]) -> tuple[_Number | None, ...]:
     """Return the numbers of "4,6,10"; one None for no text."""
     if text is None:
         return (None,)
     try:
-        return tuple(int(word) for word in text.split(","))
+        return tuple(kind(word) for word in text.split(","))
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no list of numbers, as in 4,6,10", param_hint=hint) from error
+        example = "4,6,10" if kind is int else "0,0.4"
+        raise typer.BadParameter(f"{text!r} is no list of numbers, as in {example}", param_hint=hint) from error

@@ -17,6 +17,7 @@ from edgetrack.cli.export import (
     warn_about,
 )
 from edgetrack.cli.options import MAX_SEED, ArtifactArgument, DeviceOption, JsonOption, ThreadsOption
+from edgetrack.cli.text_options import TextEncoderOption
 from edgetrack.errors import EngineUnavailable, ParityError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def run(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights; default: the artifact's.")
     ] = None,
+    text_encoder: TextEncoderOption = None,
     clip: ClipOption = None,
     init: ClipInitOption = None,
     device: DeviceOption = "auto",
@@ -73,7 +75,7 @@ def run(
         if other is not None:
             report = _against_artifact(read_artifact(other), found, chosen, options)
         else:
-            report = _against_source(artifact, weights, seed, chosen, options)
+            report = _against_source(artifact, weights, seed, text_encoder, chosen, options)
     _conclude(report, found, as_json)
 
 
@@ -98,8 +100,11 @@ def _against_artifact(reference: Artifact, found: Artifact, clip: Clip, options:
     return check_against_artifact(reference, found, clip, **options)
 
 
-def _against_source(path: Path, weights: str | None, seed: int | None, clip: Clip, options: Options) -> ParityReport:
+def _against_source(  # noqa: PLR0917 (private, called once)
+    path: Path, weights: str | None, seed: int | None, text_encoder: Path | None, clip: Clip, options: Options
+) -> ParityReport:
     check_torch()
+    from edgetrack.export.language import TextFiles
     from edgetrack.export.pipeline import verify_artifact
 
-    return verify_artifact(path, weights, seed=seed, clip=clip, **options)
+    return verify_artifact(path, weights, seed=seed, text=TextFiles(text_encoder), clip=clip, **options)

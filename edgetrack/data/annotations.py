@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,7 @@ def track_of(
     options: ReadOptions,
     absent_where: dict[Path, int] | None = None,
     text: str | None = None,
+    pick: Callable[[list[str], int], list[str]] | None = None,
 ) -> Track:
     """Put a sequence together.
 
@@ -158,12 +160,15 @@ def track_of(
         options: of the data set.
         absent_where: files of flags, and the flag that means that the target is absent; files need not exist.
         text: of the track.
+        pick: names of images, number of boxes -> the names that belong to boxes; None: all.
 
     Raises:
         InputError: something of it is missing or cannot be used, or numbers of frames and boxes differ.
     """
     names = list_images(frames)
     boxes = _read_boxes(truth)
+    if pick is not None:
+        names = pick(names, len(boxes))
     if len(boxes) != len(names):
         first_only = "; a test split's boxes are not public, take another split" if len(boxes) == 1 else ""
         raise InputError(f"{truth} holds {len(boxes)} boxes for {len(names)} images in {frames}{first_only}")

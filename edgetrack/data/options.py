@@ -21,6 +21,8 @@ class ReadOptions:
         every: take every n-th frame, the first included. Sequences only.
         images: folder of the images. COCO only.
         min_side: leave out boxes with a shorter side, in pixels; "min-side" in a spec. Still images only.
+        words: "plain": descriptions as they stand; "published": as published evaluations of language trackers print
+            them, a text with a comma as a list. TNL2K and OTB99-Lang only.
         name: what the data set is called; sets of equal name count as one where data sets are mixed equally.
     """
 
@@ -28,6 +30,7 @@ class ReadOptions:
     every: int = 1
     images: Path | None = None
     min_side: float = 8.0
+    words: str = "plain"
     name: str | None = None
     given: frozenset[str] = field(default_factory=frozenset)
 
@@ -71,9 +74,16 @@ def parse_options(query: str, spec: str) -> ReadOptions:
         every=int(_number(values.get("every", "1"), "every", spec, whole=True)),
         images=_path(values.get("images"), spec),
         min_side=_number(values.get("min-side", "8"), "min-side", spec, whole=False),
+        words=_words(values.get("words", "plain"), spec),
         name=values.get("name"),
         given=frozenset(values),
     )
+
+
+def _words(value: str, spec: str) -> str:
+    if value not in ("plain", "published"):
+        raise InputError(f"data {spec!r}: words is {value!r}, must be plain or published")
+    return value
 
 
 def _path(value: str | None, spec: str) -> Path | None:

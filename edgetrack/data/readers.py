@@ -20,6 +20,10 @@ DATASETS: Registry[Reader] = Registry("kind of data set", InputError)
 DATASETS.register("got10k", "edgetrack.data.sequences:read_got10k", aliases=("got-10k",))
 DATASETS.register("lasot", "edgetrack.data.sequences:read_lasot")
 DATASETS.register("trackingnet", "edgetrack.data.sequences:read_trackingnet")
+DATASETS.register("tnl2k", "edgetrack.data.language_sets:read_tnl2k")
+DATASETS.register("otb99-lang", "edgetrack.data.language_sets:read_otb_lang", aliases=("otb-lang", "otb99"))
+DATASETS.register("vasttrack", "edgetrack.data.language_sets:read_vasttrack")
+DATASETS.register("mgit", "edgetrack.data.language_sets:read_mgit")
 DATASETS.register("sequences", "edgetrack.data.sequences:read_sequences")
 DATASETS.register("coco", "edgetrack.data.stills:read_coco")
 DATASETS.register("images", "edgetrack.data.stills:read_images")
@@ -91,6 +95,10 @@ def _looks_of_folder(path: Path) -> dict[str, bool]:
     return {
         "coco": any((path / "annotations").glob("instances_*.json")) or any(path.glob("*.coco.json")),
         "images": any((folder / _BOX_LIST).is_file() for folder in within),
+        "otb99-lang": (path / "OTB_videos").is_dir() or path.name.startswith("OTB_query"),
+        "mgit": any((folder / f"frame_{folder.name}").is_dir() for folder in folders),
+        "tnl2k": any((folder / "imgs").is_dir() and (folder / _TRUTH).is_file() for folder in within),
+        "vasttrack": any((folder / "Groundtruth.txt").is_file() for folder in (*within, *deeper)),
         "trackingnet": any((folder / "frames").is_dir() and (folder / "anno").is_dir() for folder in within),
         "lasot": any(_is_sequence(folder) and (folder / _OCCLUDED).is_file() for folder in (*within, *deeper)),
         "sequences": any(map(_is_sequence, within)),

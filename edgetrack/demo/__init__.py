@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetrack.errors import InputError
 
-__all__ = ["CLIP", "DEMO", "GROUND_TRUTH", "WEIGHTS", "demo_weights", "resolve_weights"]
+__all__ = ["CLIP", "DEMO", "GROUND_TRUTH", "TEXT", "WEIGHTS", "demo_weights", "resolve_weights"]
 
 _HERE = Path(__file__).parent
 _CUT = re.compile(r"(-d\d+)?(-k\d+)?$")  # fewer layers, fewer kept tokens
@@ -17,6 +17,9 @@ CLIP = _HERE / "car.mp4"
 
 GROUND_TRUTH = _HERE / "groundtruth.txt"
 """One box x,y,w,h a line, in pixels; nan where the car has left the picture (frames 47 to 65, from 1)."""
+
+TEXT = "the car"
+"""What the clip's target is, for trackers that read text."""
 
 DEMO = "demo"
 """What to give instead of a checkpoint's path for the weights that come with edgetrack."""

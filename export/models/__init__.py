@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from edgetrack.errors import InputError
 from edgetrack.export.models.base import ModelFamily, Variant
-from edgetrack.export.models.centre_variants import CENTRE_VARIANTS, threshold_variant
-from edgetrack.export.models.fartrack_variants import FARTRACK_VARIANTS, cut_variant
+from edgetrack.export.models.centre_variants import CENTRE_VARIANTS, GRM_THRESHOLDS
+from edgetrack.export.models.fartrack_variants import FARTRACK_CUTS, FARTRACK_VARIANTS
 from edgetrack.export.models.mvlm_variants import MVLM_VARIANTS
 from edgetrack.registry import Registry
 
-__all__ = ["MODELS", "VARIANTS", "family_of", "find_variant"]
+__all__ = ["ALTERATIONS", "MODELS", "VARIANTS", "altered_name", "family_of", "find_variant", "variant_values"]
 
 MODELS: Registry[ModelFamily] = Registry("model family", InputError)
 MODELS.register("fartrack", "edgetrack.export.models.fartrack:FARTRACK")
@@ -21,16 +23,36 @@ VARIANTS: dict[str, Variant] = {
     variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS, *MVLM_VARIANTS)
 }
 
+ALTERATIONS = (FARTRACK_CUTS, GRM_THRESHOLDS)
+"""What may be changed of the variants: FARTrack's layers and kept tokens, GRM's division threshold."""
+
+
+def altered_name(name: str, options: Mapping[str, float | None]) -> str:
+    """Return the name of the variant `name` changed as `options` say: option -> value, None: as published.
+
+    Raises:
+        InputError: the variant does not take an option, or not with this value.
+    """
+    for alterations in ALTERATIONS:
+        values = [options.get(option) for option in alterations.options]
+        if any(value is not None for value in values):
+            name = alterations.name(name, *values)
+    return name
+
+
+def variant_values(name: str) -> dict[str, float]:
+    """Return what the variant called `name` has of all that may be altered: option -> value."""
+    return {option: value for alterations in ALTERATIONS for option, value in alterations.values(name).items()}
+
 
 def find_variant(name: str) -> Variant:
-    """Return the variant called `name`: one of the table, or one of these that its name alters.
-
-    A FARTrack may be cut to fewer layers or tokens, a GRM be given another division threshold.
+    """Return the variant called `name`: one of the table, or one of these that its name alters (`ALTERATIONS`).
 
     Raises:
         InputError: there is none.
     """
-    found = VARIANTS.get(name) or cut_variant(name) or threshold_variant(name)
+    altered = (alterations.find(name) for alterations in ALTERATIONS)
+    found = VARIANTS.get(name) or next(filter(None, altered), None)
     if found is None:
         raise InputError(f"unknown model {name!r}; known: {', '.join(VARIANTS)} (see `edgetrack models`)")
     return found

@@ -6,7 +6,7 @@ deployment graphs, the tracker spec for the manifest, and the eager reference lo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -20,6 +20,7 @@ Box = tuple[float, float, float, float]
 """A box (x, y, w, h) in pixels, top-left corner, 0-based."""
 
 __all__ = [
+    "Alterations",
     "Box",
     "DeployGraph",
     "ForcedTracker",
@@ -36,7 +37,8 @@ class Variant:
     """One published network of a family, and what it costs.
 
     `parameters` counts those used at inference; `gmacs` is one steady-state frame of the deployment graphs in 10^9
-    multiply-accumulates, attention products included; `published_gmacs` the same for the published loop.
+    multiply-accumulates, attention products included; `published_gmacs` the same for the published loop. `tokens` is
+    how many a block of the deployment graphs sees, on average, and `channels` their width; 0: not said.
     """
 
     name: str
@@ -48,6 +50,23 @@ class Variant:
     published_gmacs: float
     licence: str
     note: str = ""
+    tokens: int = 0
+    channels: int = 0
+
+
+@dataclass(frozen=True)
+class Alterations:
+    """What may be changed of a family's published variants; the changed variant's name says it.
+
+    options: as on the command line, without the dashes. name: (variant, a value or None for each option) -> the name of
+    the changed variant; InputError where that cannot be. find: such a name -> its variant; None for any other name.
+    values: variant -> option -> what it has; empty for a variant that takes none of the options.
+    """
+
+    options: tuple[str, ...]
+    name: Callable[..., str]
+    find: Callable[[str], Variant | None]
+    values: Callable[[str], Mapping[str, float]]
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import re
 from dataclasses import dataclass, replace
 
 from edgetrack.errors import InputError
-from edgetrack.export.models.base import Variant
+from edgetrack.export.models.base import Alterations, Variant
 
 __all__ = [
     "CENTRE_VARIANTS",
+    "GRM_THRESHOLDS",
     "CentreShape",
     "division_threshold",
     "kept_counts",
@@ -114,18 +115,20 @@ def division_threshold(name: str) -> float:
     return int(match["percent"]) / 100 if match else 0.0
 
 
-def threshold_name(name: str, threshold: float) -> str:
+def threshold_name(name: str, threshold: float | None) -> str:
     """Return the name of a GRM with another division threshold (spec section 3; published per benchmark, else 0).
 
     Search tokens interact with the template where the probability of "search only" is below the threshold. 0, the
-    default, takes the likelier of the two, which 0.5 does as well.
+    default, takes the likelier of the two, which 0.5 does as well. None: as published.
 
     Raises:
         InputError: `name` is no GRM of the table, or the threshold no whole percentage from 0 to 0.99.
     """
+    if threshold is None:
+        return name
     if name not in _SHAPES or not _SHAPES[name].divides:
         known = ", ".join(known for known, shape in _SHAPES.items() if shape.divides)
-        raise InputError(f"{name} divides no tokens, so it takes no division threshold; these do: {known}")
+        raise InputError(f"{name} takes no division threshold; these do: {known}")
     percent = round(100 * threshold) if math.isfinite(threshold) else -1
     if not 0 <= percent <= 99 or abs(percent - 100 * threshold) > 1e-6:
         raise InputError(f"division threshold is {threshold}; give a whole percentage from 0 to 0.99, as 0.4")
@@ -142,6 +145,13 @@ def threshold_variant(name: str) -> Variant | None:
         return None
     found = next(variant for variant in CENTRE_VARIANTS if variant.name == match["base"])
     return replace(found, name=name, note=f"{match['base']} with division threshold {threshold:g}")
+
+
+def _threshold_values(name: str) -> dict[str, float]:
+    """Return the division threshold of a GRM; nothing for any other name."""
+    match = _NAME.fullmatch(name)
+    shape = _SHAPES.get(match["base"] if match else name)
+    return {} if shape is None or not shape.divides else {"division-threshold": division_threshold(name)}
 
 
 # Parameters and costs are counted again from the networks and graphs in tests/export/test_centre_cost.py.
@@ -228,6 +238,8 @@ def _variant(name: str, family: str, flavour: str, note: str) -> Variant:
         published_gmacs=round(_published_macs(shape) / 1e9, 3),
         licence=f"code MIT; {MAE}",
         note=note,
+        tokens=round(sum(seen for seen, _ in _token_counts(shape)) / shape.depth),
+        channels=shape.channels,
     )
 
 
@@ -239,3 +251,5 @@ CENTRE_VARIANTS = (
     _variant("grm-256-got", "grm", "got", "vitb_256_got: trained on GOT-10k alone"),
     _variant("grm-l320", "grm", "plain", "vitl_320"),
 )
+
+GRM_THRESHOLDS = Alterations(("division-threshold",), threshold_name, threshold_variant, _threshold_values)

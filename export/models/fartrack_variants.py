@@ -9,9 +9,18 @@ from __future__ import annotations
 import re
 
 from edgetrack.errors import InputError
-from edgetrack.export.models.base import Variant
+from edgetrack.export.models.base import Alterations, Variant
 
-__all__ = ["FARTRACK_VARIANTS", "KEPT_TOKENS", "MAX_DEPTH", "MAX_KEPT", "cut_name", "cut_variant", "kept_tokens"]
+__all__ = [
+    "FARTRACK_CUTS",
+    "FARTRACK_VARIANTS",
+    "KEPT_TOKENS",
+    "MAX_DEPTH",
+    "MAX_KEPT",
+    "cut_name",
+    "cut_variant",
+    "kept_tokens",
+]
 
 LICENCE = "code Apache-2.0; weights: none stated, authors say non-commercial"
 DEPTHS = {"tiny": 15, "nano": 10, "pico": 6}  # spec section 1
@@ -74,6 +83,13 @@ def cut_variant(name: str) -> Variant | None:
     return _variant(name, found.flavour, layers, kept_tokens(name), note)
 
 
+def _cut_values(name: str) -> dict[str, float]:
+    """Return depth and kept tokens of a FARTrack; nothing for any other name."""
+    base, depth, _ = _parts(name)
+    found = next((variant for variant in FARTRACK_VARIANTS if variant.name == base), None)
+    return {} if found is None else {"depth": depth or found.depth, "keep": kept_tokens(name)}
+
+
 def _parts(name: str) -> tuple[str, int | None, int | None]:
     """Split a name into the published one, depth and kept tokens."""
     match = _NAME.fullmatch(name)
@@ -98,6 +114,8 @@ def _variant(name: str, flavour: str, depth: int, kept: int, note: str) -> Varia
         published_gmacs=round(_published_macs(depth) / 1e9, 3),
         licence=LICENCE,
         note=note,
+        tokens=_tokens(kept),
+        channels=_CHANNELS,
     )
 
 
@@ -117,9 +135,14 @@ def _layer_macs(tokens: int) -> int:
     return tokens * (4 * _CHANNELS**2 + 2 * _CHANNELS * _HIDDEN) + 2 * tokens**2 * _CHANNELS
 
 
+def _tokens(kept: int) -> int:
+    """Return the tokens of a steady-state frame: old templates, the newest one, search crop, coordinates."""
+    return (_SLOTS - 1) * kept + MAX_KEPT + _SEARCH + _COMMANDS
+
+
 def _graph_macs(depth: int, kept: int, *, signal: bool) -> int:
     """Return multiply-accumulates of a tracked frame in the deployment graphs (spec section 6.2)."""
-    tokens = (_SLOTS - 1) * kept + MAX_KEPT + _SEARCH + _COMMANDS
+    tokens = _tokens(kept)
     rows = _COMMANDS + signal
     last = rows * _HEADS * _CHANNELS * (_CHANNELS + tokens) + _COMMANDS * _HEADS * _CHANNELS * (tokens + _CHANNELS)
     last += 2 * _COMMANDS * _CHANNELS * _HIDDEN
@@ -148,3 +171,5 @@ FARTRACK_VARIANTS = (
     _published("pico", "distill", "stage 2, the first 6 layers"),
     _published("tiny", "frame", "stage 1, frame-level pretraining"),
 )
+
+FARTRACK_CUTS = Alterations(("depth", "keep"), cut_name, cut_variant, _cut_values)

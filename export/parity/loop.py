@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetrack.demo import TEXT
 from edgetrack.errors import InputError
 from edgetrack.export.parity.report import LoopReport, iou
 from edgetrack.runtime.core import CropLoop, FarTracker
@@ -18,7 +19,6 @@ __all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops", "largest_differ
 
 Box = tuple[float, float, float, float]
 
-_SENTENCE = "the target in the middle"
 _NOT_FINITE_PX = 1e9  # reports are JSON, which has no infinity
 
 
@@ -58,7 +58,7 @@ class ArtifactLoop:
         if language is None:
             self._tracker.init(frame, box, color="rgb")
             return
-        pack = language.encode(_SENTENCE) if self._prompt is None else language.run(self._prompt, "")
+        pack = language.encode(TEXT) if self._prompt is None else language.run(self._prompt, "")
         self._tracker.init(frame, box, pack=pack, color="rgb")
 
     def update(self, frame: NDArray[np.uint8]) -> Box:

@@ -5,11 +5,14 @@ Importing this package costs nothing heavy: `TARGETS` is a plain table, writers 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from edgetrack.errors import InputError
-from edgetrack.export.targets.base import TargetInfo, TargetWriter
+from edgetrack.export.targets.base import TargetInfo, TargetOption, TargetWriter
 from edgetrack.registry import Registry
 
-__all__ = ["TARGETS", "TargetInfo", "TargetWriter", "register", "target_of", "writer_of"]
+__all__ = ["TARGETS", "TargetInfo", "TargetOption", "TargetWriter", "register", "target_of", "writer_of"]
 
 TARGETS: dict[str, TargetInfo] = {}
 """Declarations by name, in the order of registration."""
@@ -32,9 +35,9 @@ def target_of(name: str) -> TargetInfo:
     return TARGETS[_WRITERS.resolve(name)]
 
 
-def writer_of(name: str) -> TargetWriter:
-    """Import and return the writer of a target by name or alias."""
-    return _WRITERS.get(name)()
+def writer_of(name: str, options: Mapping[str, Any] | None = None) -> TargetWriter:
+    """Import and return the writer of a target by name or alias; `options`: see `TargetInfo.check_options`."""
+    return _WRITERS.get(name)(options)
 
 
 register(
@@ -59,6 +62,7 @@ register(
         precisions=("fp32", "fp16"),
         devices=("cpu", "GPU", "NPU", "AUTO"),
         extras=("export", "openvino"),
+        typed={"fp16": "fp32"},
         note="OpenVINO IR, on Intel CPU, GPU and NPU; fp16 halves the weights, a CPU still computes in fp32",
     ),
     "edgetrack.export.targets.openvino:OpenVinoTarget",

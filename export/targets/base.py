@@ -1,18 +1,53 @@
-"""What a target declares, and what it does: turn deployment graphs into files of one engine."""
+"""What a target declares, and what it does: turn typed ONNX graphs into files of one engine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
-from edgetrack.errors import InputError
+from edgetrack.errors import EngineUnavailable, InputError
 
 if TYPE_CHECKING:
-    from edgetrack.export.models.base import DeployGraph
+    from edgetrack.export.precision import TypedGraph
 
-__all__ = ["TargetInfo", "TargetWriter"]
+__all__ = ["ExtraFile", "TargetInfo", "TargetOption", "TargetWriter", "require"]
+
+
+@dataclass(frozen=True)
+class TargetOption:
+    """One thing that can be said to a target alone; the command line makes `--<name>` of it.
+
+    Attributes:
+        name: lower case, words joined by hyphens.
+        help: one line.
+        kind: str, int, float, bool (a flag, `--<name>`) or Path.
+        default: what holds if nothing is said.
+        choices: all values there are, if they can be listed.
+        required: whether it has to be said.
+    """
+
+    name: str
+    help: str
+    kind: type = str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    required: bool = False
+
+    def checked(self, target: str, value: object) -> Any:  # noqa: ANN401 (what `kind` says)
+        """Return `value`, or the default for None; InputError if it cannot be."""
+        if value is None:
+            if self.required:
+                raise InputError(f"target {target} needs --{self.name}: {self.help}")
+            return self.default
+        if self.choices and value not in self.choices:
+            raise InputError(f"--{self.name} is {value!r}; give {', '.join(self.choices)}")
+        if not isinstance(value, self.kind):
+            raise InputError(f"--{self.name} is {value!r}; give a {self.kind.__name__}")
+        return value
 
 
 @dataclass(frozen=True)
@@ -28,6 +63,9 @@ class TargetInfo:
         devices: device strings to load the artifact with, as examples.
         extras: pip extras of edgetrack that building and verifying needs.
         note: one line for tables.
+        typed: precision that can be asked for -> precision of the typed graph that it is built from, where the two
+            differ because the target itself makes the rest.
+        options: what can be said to this target alone.
     """
 
     name: str
@@ -38,6 +76,8 @@ class TargetInfo:
     devices: tuple[str, ...]
     extras: tuple[str, ...]
     note: str
+    typed: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[TargetOption, ...] = ()
 
     @property
     def install(self) -> str:
@@ -49,22 +89,78 @@ class TargetInfo:
         if precision not in self.precisions:
             raise InputError(f"target {self.name} has no precision {precision!r}; give {' or '.join(self.precisions)}")
 
+    def check_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the value of every option of this target; None among `given` counts as not said.
 
-class TargetWriter(Protocol):
-    """Writes the files of one target; made without arguments."""
+        Raises:
+            InputError: one is missing, impossible, or of another target.
+        """
+        known = {option.name: option for option in self.options}
+        for name, value in given.items():
+            if value is not None and name not in known:
+                listed = ", ".join(f"--{option}" for option in known) or "none"
+                raise InputError(f"target {self.name} has no option --{name}; it has {listed}")
+        return {name: option.checked(self.name, given.get(name)) for name, option in known.items()}
 
+
+@dataclass(frozen=True)
+class ExtraFile:
+    """A file of an artifact that no engine opens: a build log, a source graph, a script, a plot.
+
+    `kind` is one word ("source", "log", ...); `role` the graph it belongs to, None: the whole artifact.
+    """
+
+    file: str
+    kind: str
+    role: str | None = None
+
+
+class TargetWriter(ABC):
+    """Writes the files of one target for one artifact."""
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """`options` are those of `TargetInfo.check_options`; None is for asking about the target only."""
+        self.options: Mapping[str, Any] = options or {}
+
+    @abstractmethod
     def check(self) -> None:
         """Raise EngineUnavailable, with the pip line, if a package that writing needs is missing."""
 
+    @abstractmethod
     def version(self) -> str:
         """Return the version of the engine that the files are written for."""
 
-    def write(self, graph: DeployGraph, folder: Path, precision: str, metadata: Mapping[str, str]) -> tuple[str, ...]:
-        """Write one graph into `folder` and return the names of its files, the main one first.
+    @abstractmethod
+    def write(self, source: TypedGraph, folder: Path) -> tuple[str, ...]:
+        """Write one graph into `folder`, an existing folder, and return the names of its files, the main one first.
+
+        Files are named after the graph's role.
+
+        Raises:
+            ArtifactError: the engine refuses the graph.
+        """
+
+    def finish(self, sources: Sequence[TypedGraph], folder: Path) -> tuple[ExtraFile, ...]:  # noqa: ARG002
+        """Write what belongs to the artifact besides, after all graphs, and say what it is; most targets have nothing.
 
         Args:
-            graph: module, example inputs and names.
-            folder: an existing folder; files are named after the role.
-            precision: one of the target's precisions.
-            metadata: written into the file where its format has a place for it.
+            sources: all typed graphs, in the order they were written.
+            folder: the artifact's folder.
         """
+        return ()
+
+    def facts(self) -> dict[str, Any]:
+        """Return keys of the manifest's `target` besides name, engine, version and device.
+
+        `driver` and `soc` (texts or None), and `key`: text -> text, what the running machine must have in common with
+        the one that it was built for; the engine compares it before it opens a file.
+        """
+        return {}
+
+
+def require(package: str, install: str) -> Any:  # noqa: ANN401 (a module)
+    """Import a package that exporting needs, or raise EngineUnavailable with the pip line `install`."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise EngineUnavailable(f"exporting needs the package {package}, not installed here: {install}") from error

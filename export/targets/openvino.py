@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetrack.errors import ArtifactError
-from edgetrack.export.targets.onnx import require, write_onnx
+from edgetrack.export.targets.base import TargetWriter, require
 
 if TYPE_CHECKING:
-    from edgetrack.export.models.base import DeployGraph
+    from edgetrack.export.precision import TypedGraph
 
 __all__ = ["OpenVinoTarget"]
 
@@ -23,7 +21,7 @@ _INSTALL = "pip install 'edgetrack[export,openvino]'"
 DISK_IS_FULL_BYTES = 1 << 20
 
 
-class OpenVinoTarget:
+class OpenVinoTarget(TargetWriter):
     """Writes OpenVINO IR files."""
 
     def check(self) -> None:
@@ -35,19 +33,14 @@ class OpenVinoTarget:
         """See `TargetWriter.version`."""
         return str(require("openvino", _INSTALL).get_version())
 
-    def write(self, graph: DeployGraph, folder: Path, precision: str, metadata: Mapping[str, str]) -> tuple[str, ...]:
+    def write(self, source: TypedGraph, folder: Path) -> tuple[str, ...]:
         """See `TargetWriter.write`; fp16 stores the weights in half the bytes, the operators stay float32."""
         ov = require("openvino", _INSTALL)
-        with tempfile.TemporaryDirectory(prefix="edgetrack-") as scratch:
-            source = Path(scratch) / f"{graph.role}.onnx"
-            write_onnx(graph, source, metadata)
-            model = ov.Core().read_model(str(source))
-            for key, value in metadata.items():
-                model.set_rt_info(value, ["edgetrack", key])
-            _save(ov, model, folder / f"{graph.role}.xml", compress=precision == "fp16")
-            # The reader maps the ONNX file; let go of it before its folder is removed.
-            del model
-        return (f"{graph.role}.xml", f"{graph.role}.bin")
+        model = ov.Core().read_model(str(source.path))
+        for key, value in source.metadata.items():
+            model.set_rt_info(value, ["edgetrack", key])
+        _save(ov, model, folder / f"{source.role}.xml", compress=source.asked == "fp16")
+        return (f"{source.role}.xml", f"{source.role}.bin")
 
 
 def _save(ov: Any, model: Any, path: Path, *, compress: bool) -> None:  # noqa: ANN401 (the package's own objects)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
 from edgetrack.runtime.engine import Engine, concrete_shape, first_line, new_buffer
+from edgetrack.runtime.loading_memory import dropping_pages, returning_blocks
 
 __all__ = ["OpenVinoEngine"]
 
@@ -106,7 +107,9 @@ class OpenVinoEngine(Engine):
                 f"{path}: OpenVINO cannot load it ({_cause(error)}); export the artifact again"
             ) from error
         try:
-            compiled = self._core.compile_model(model, self._device, self._config)
+            # The compiled network keeps the file mapped, beside the copy that its kernels read.
+            with returning_blocks(), dropping_pages(path, path.with_suffix(".bin")):
+                compiled = self._core.compile_model(model, self._device, self._config)
             return OpenVinoSession(self._ov, compiled, path.name)
         except _FAILURES as error:
             raise EngineUnavailable(

@@ -57,6 +57,22 @@ def test_the_checker_finds_what_is_wrong():
     ]
 
 
+def test_a_tracker_with_language(run, tmp_path):
+    """Without a sentence it is told the clip's own, and the document says what that cost."""
+    pytest.importorskip("tokenizers")
+    import tiny_language_artifact
+
+    told = tiny_language_artifact.write_artifact(tmp_path / "told", boxless=True)
+    code, out, _ = run(told, *QUICK, "--no-fresh", "--json")
+    assert code == 0
+    (entry,) = document(out)["contenders"]
+    assert entry["text_ms"] > 0
+    frames = ("--source", demo.CLIP, "--init", "286,321,195,111")
+    code, _, err = run(told, *QUICK, *frames, "--no-fresh")
+    assert code == 5
+    assert "follows what a text describes" in err
+
+
 def test_one_artifact(run, artifact, monkeypatch):
     monkeypatch.setattr(bench, "COLD_STARTS", 2)
     monkeypatch.setattr(bench, "MEMORY_UPDATES", 3)

@@ -11,7 +11,9 @@ import time
 
 import pytest
 
-from edgetrack.benchmarks import growth, outside, startup, stub
+from edgetrack.benchmarks import exporting, footprint, growth, outside, startup, stub
+from edgetrack.benchmarks.files import read_document, write_document
+from edgetrack.benchmarks.matrix_rate import Chain, chain_of
 from edgetrack.benchmarks.operators import calls_of_events
 from edgetrack.benchmarks.others import OtherLoad, others_line
 from edgetrack.benchmarks.process import peak_rss_bytes, rss_bytes
@@ -19,6 +21,7 @@ from edgetrack.benchmarks.profile import main as profile
 from edgetrack.benchmarks.profile import table_of_calls
 from edgetrack.cli.console import progress
 from edgetrack.errors import InputError
+from edgetrack.export.models import find_variant
 
 
 def output(capsys, code: int) -> dict:
@@ -29,14 +32,18 @@ def output(capsys, code: int) -> dict:
 
 def test_the_stub_has_the_published_spec():
     pytest.importorskip("torch")
+    from edgetrack.export.models import family_of
     from edgetrack.export.models.fartrack import FARTRACK
 
     assert FARTRACK.tracker_spec("fartrack-pico") == stub.FARTRACK_SPEC
+    for variant in ("ostrack-256-ce", "grm-256"):
+        assert family_of(variant).tracker_spec(variant) == stub.CENTRE_SPEC
 
 
-def test_the_stub_stays_on_its_target():
+@pytest.mark.parametrize("family", stub.SPECS)
+def test_the_stub_stays_on_its_target(family):
     frames = stub.noise_frames(2, 320, 240)
-    with stub.stub_tracker() as tracker:
+    with stub.stub_tracker(stub.SPECS[family]) as tracker:
         tracker.init(frames[0], (130.0, 95.0, 60.0, 50.0))
         for number in range(20):
             ok, box = tracker.update(frames[number % 2])
@@ -57,6 +64,13 @@ def test_outside(capsys, tmp_path):
     for row in found["rows"]:
         assert row["total_ms"]["count"] == 2
         assert row["stages_ms"]["run"]["p50"] < row["total_ms"]["p50"]
+
+
+def test_outside_of_the_centre_head(capsys, monkeypatch):
+    monkeypatch.setattr(outside, "_SIZES", ((640, 480),))
+    found = output(capsys, outside.main(["--family", "centre-head", "--updates", "2", "--json"]))
+    assert found["family"] == "centre-head"
+    assert [row["total_ms"]["count"] for row in found["rows"]] == [2, 2]
 
 
 def test_outside_gives_the_cores_back():
@@ -114,6 +128,38 @@ def test_profile(capsys, artifact, engine):
     assert sum(row["share"] for row in found["operators"]) == pytest.approx(1)
     assert found["matrix"]["chain_gflops"] > 0
     assert found["matrix"]["network_share"] is None  # the tiny artifact is in no table of variants
+
+
+def test_footprint(capsys, artifact, monkeypatch):
+    pytest.importorskip("cv2")
+    assert footprint.main([str(artifact)]) == 5  # what it weighs is in no table
+    capsys.readouterr()
+    monkeypatch.setattr(footprint, "find_variant", lambda name: find_variant("fartrack-pico"))
+    note = exporting.note_of(artifact)
+    write_document(note, {"schema": exporting.SCHEMA, "seconds": 1.5, "peak_rss_bytes": 12_000_000})
+    found = output(capsys, footprint.main([str(artifact), "--updates", "2", "--json"]))
+    note.unlink()
+    (row,) = found["rows"]
+    assert row["weights_bytes"] == 4 * find_variant("fartrack-pico").parameters
+    assert row["artifact_bytes"] == sum(path.stat().st_size for path in artifact.glob("*.onnx"))
+    assert row["export"] == {"seconds": 1.5, "peak_rss_bytes": 12_000_000}
+    assert row["memory"]["interpreter"] < row["memory"]["load"] <= row["memory"]["peak"]
+    assert row["memory"]["updates"] == 2
+
+
+def test_an_export_is_noted_when_it_succeeds(tmp_path, capsys):
+    note = tmp_path / "x.export.json"
+    assert exporting.main([str(note), "export", "nothing"]) == 2
+    assert not note.exists()
+    assert exporting.main([str(note), "targets", "--json"]) == 0
+    assert read_document(note, exporting.SCHEMA)["peak_rss_bytes"] > 10_000_000
+
+
+def test_chains_have_the_shapes_of_a_network():
+    assert str(chain_of(None)) == str(chain_of(find_variant("fartrack-pico")))
+    assert str(chain_of(find_variant("ostrack-256"))) == "320 rows through widths 768 2304 768 3072 768"
+    assert chain_of(find_variant("ostrack-256-ce")).rows == 241  # (4 * 320 + 3 * 244 + 3 * 190 + 2 * 153) / 12
+    assert chain_of(find_variant("grm-l320")) == Chain(464, 1024)
 
 
 def test_programs_have_exit_codes(artifact, capsys):

@@ -13,7 +13,7 @@ import pytest
 from edgetrack.benchmarks import results, sources
 from edgetrack.benchmarks.files import read_document, write_document
 from edgetrack.benchmarks.goals import ENGINES, NOT_MEASURED, goals
-from edgetrack.benchmarks.results import VARIANTS, Part, parts
+from edgetrack.benchmarks.results import CENTRE_VARIANTS, VARIANTS, Part, parts
 from edgetrack.benchmarks.results_page import render
 from edgetrack.benchmarks.stats import Summary
 from edgetrack.errors import InputError
@@ -65,6 +65,14 @@ def bench(variant: str) -> dict:
     }
 
 
+def footprint(variant: str) -> dict:
+    row = {"variant": variant, "precision": "fp32", "parameters": 100_000_000, "gmacs": 30.0, "published_gmacs": 33.0}
+    sizes = {"weights_bytes": 400_000_000, "artifact_bytes": 410_000_000, "memory": {"load": 5.1e8, "peak": 6.6e8}}
+    export = {"export": {"seconds": 60.0, "peak_rss_bytes": 5.9e9}}
+    rows = [row | sizes | export | {"artifact": f"{variant}-{engine}", "engine": engine} for engine in ENGINES]
+    return COMMON | {"updates": 4, "rows": rows}
+
+
 def documents() -> dict[str, dict]:
     rows = [
         {
@@ -103,7 +111,9 @@ def documents() -> dict[str, dict]:
     }
     return {
         **{f"bench-{variant}": bench(variant) for variant in VARIANTS},
+        **{f"footprint-{variant}": footprint(variant) for variant in CENTRE_VARIANTS},
         "outside": COMMON | {"rows": rows},
+        "outside-centre-head": COMMON | {"rows": rows},
         "startup": start,
         "growth": grown,
         "profile-fartrack-pico-onnxruntime": profile,
@@ -113,6 +123,9 @@ def documents() -> dict[str, dict]:
 def test_the_page_shows_what_is_stored():
     page = render(documents())
     for part in (
+        "| grm-l320-openvino | 100.00 | 30.00 | 33.00 | 400 | 410 | 5900 | 510 | 660 | 670 |",
+        "at most 660 of 670 MB (ostrack-256, onnxruntime)",
+        "OSTrack, GRM:",
         "3.20x",
         "3.10 to 3.30",
         "0.013",
@@ -159,7 +172,7 @@ def test_the_operators_add_up():
 
 def test_goals_that_are_reached():
     found = goals(documents())
-    assert len(found) == 10
+    assert len(found) == 15
     assert all(goal.reached for goal in found)
 
 
@@ -168,7 +181,7 @@ def test_what_is_not_measured_is_not_reached():
     assert [goal.what for goal in every] == [goal.what for goal in goals(documents())]
     assert {(goal.found, goal.reached) for goal in every} == {(NOT_MEASURED, False)}
     for name, whole in documents().items():
-        if not name.startswith("profile-"):
+        if not name.startswith(("profile-", "outside-")):
             rest = {other: document for other, document in documents().items() if other != name}
             missed = [goal for goal in goals(rest) if not goal.reached]
             assert missed, name
@@ -180,7 +193,7 @@ def test_boxes_need_every_engine_of_every_variant():
     changed = documents()
     del changed["bench-fartrack-nano"]["contenders"][2]
     (missed,) = [goal for goal in goals(changed) if not goal.reached]
-    assert missed.found == "0.013 px, 1 of 6 not measured"
+    assert missed.found == "0.013 px, 1 of 16 not measured"
 
 
 @pytest.mark.parametrize(
@@ -192,6 +205,7 @@ def test_boxes_need_every_engine_of_every_variant():
         ("growth", lambda d: d.update(growth_after_bound_bytes=None)),
         ("growth", lambda d: d.update(updates=99_999)),
         ("bench-fartrack-tiny", lambda d: d["contenders"][0].update(kind="artifact")),
+        ("footprint-grm-l320", lambda d: d["rows"][1].update(export=None)),
     ],
 )
 def test_half_a_document_is_not_measured(part, change):
@@ -209,7 +223,7 @@ def test_disturbed_results_are_flagged():
         assert row in page
     assert "| pico-onnx (disturbed) | onnxruntime |" in page
     assert "- `import edgetrack` (disturbed)" in page
-    assert sum(goal.disturbed for goal in goals(every | changed)) == 6
+    assert sum(goal.disturbed for goal in goals(every | changed)) == 9
 
 
 @pytest.mark.parametrize(
@@ -224,6 +238,12 @@ def test_disturbed_results_are_flagged():
         (lambda d: d["startup"]["wheel"].update(bytes=2_000_001), "the wheel"),
         (lambda d: d["growth"].update(growth_after_bound_bytes=2_000_001), "resident"),
         (lambda d: d["growth"].update(limit_bytes=64_000_001), "bound"),
+        (
+            lambda d: [item["versus"]["fps_ratio"].update(value=1.29) for item in d["bench-grm-256"]["contenders"][1:]],
+            "grm",
+        ),
+        (lambda d: d["footprint-ostrack-256"]["rows"][1]["memory"].update(peak=670_000_001), "peak resident memory"),
+        (lambda d: d["footprint-grm-l320"]["rows"][0]["export"].update(peak_rss_bytes=6e9), "export of grm-l320"),
     ],
 )
 def test_goals_that_are_missed(change, what):
@@ -249,14 +269,53 @@ def fixed(every: dict, width: int) -> dict:
 def test_all_parts():
     found = list(parts(Path("/built"), 2, Path("/x.whl")))
     names = [part.name for part in found]
-    assert len(names) == len(set(names)) == 3 + 3 + 6
+    assert len(names) == len(set(names)) == 4 + 8 + 16 + 8
     for variant in VARIANTS:
         assert f"bench-{variant}" in names
         assert {f"profile-{variant}-onnxruntime", f"profile-{variant}-openvino"} <= set(names)
+        assert f"footprint-{variant}" in names
     tiny = next(part for part in found if part.name == "bench-fartrack-tiny")
     assert tiny.artifacts == (Path("/built/fartrack-tiny-onnx-fp32"), Path("/built/fartrack-tiny-openvino-fp32"))
     assert tuple(results.ENGINES.values()) == ENGINES
-    assert tiny.words[-6:] == ("--reference", "stand-in", "--threads", "2", "--frames", "320")
+    assert tiny.words[-8:] == ("--reference", "stand-in", "--threads", "2", "--frames", "320", "--warmup", "64")
+    large = next(part for part in found if part.name == "bench-grm-l320")
+    assert large.words[-5:] == ("--frames", "6", "--warmup", "2", "--no-fresh")
+
+
+def test_parts_are_chosen_by_words(tmp_path, monkeypatch, capsys):
+    exported, measured = [], []
+    monkeypatch.setattr(results, "_export", lambda path, threads: exported.append(path.name))
+    monkeypatch.setattr(results, "_measure", lambda part, stored, force: measured.append(part.name))
+    folders = ["--folder", str(tmp_path), "--work", str(tmp_path / "work")]
+    assert results.main(["--only", "footprint-grm-l320", "outside-c", *folders]) == 5  # nothing is stored
+    assert measured == ["outside-centre-head", "footprint-grm-l320"]
+    assert exported == ["grm-l320-onnx-fp32", "grm-l320-openvino-fp32"]
+    capsys.readouterr()
+    assert results.main(["--only", "nothing", *folders]) == 5
+    assert "no part has nothing in its name" in capsys.readouterr().err
+
+
+def test_large_networks_are_proven_on_the_first_frames(tmp_path, monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+    commands = []
+
+    def process(module, words):
+        commands.append((module, words))
+
+    monkeypatch.setattr(results, "_process", process)
+    results._export(tmp_path / "grm-l320-onnx-fp32", 2)
+    results._export(tmp_path / "fartrack-pico-openvino-fp32", 2)
+    ((module, large), (_, small)) = commands
+    assert module == "edgetrack.benchmarks.exporting"
+    assert large[:2] == [str(tmp_path / "grm-l320-onnx-fp32.export.json"), "export"]
+    assert large[large.index("--clip") + 1] == str(tmp_path / "clip-9")
+    assert large[large.index("--init") + 1].count(",") == 3
+    assert "--clip" not in small
+    written = sorted((tmp_path / "clip-9").iterdir())
+    assert len(written) == 9
+    from edgetrack.export.parity.clip import demo_clip
+
+    assert (cv2.imread(str(written[8]))[..., ::-1] == demo_clip().head(9)[8]).all()
 
 
 def test_a_stored_part_stands_until_the_configuration_changes(tmp_path, monkeypatch):
@@ -315,7 +374,7 @@ def test_render_alone(tmp_path, capsys):
         write_document(tmp_path / "results" / f"{name}.json", {"schema": results.SCHEMA, "document": document})
     assert results.main(["--render", "--folder", str(tmp_path)]) == 0
     assert (tmp_path / "RESULTS.md").read_text().strip() == render(documents())
-    assert "from 7 files" in capsys.readouterr().out
+    assert "from 18 files" in capsys.readouterr().out
 
 
 def test_render_without_results_is_5(tmp_path, capsys):

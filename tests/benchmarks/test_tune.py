@@ -62,6 +62,11 @@ def test_cells_span_the_table_and_none_comes_twice(tmp_path):
     assert len(names) == 8
     twice = plan_cells("fartrack-pico", "stand-in", Choice((None, 6)), target="onnx", seed=0, folder=tmp_path)
     assert [plan.variant for plan in twice] == ["fartrack-pico"]
+    thresholds = Choice(division_thresholds=(0.0, 0.5, 0.4))
+    plans = plan_cells("grm-256", "stand-in", thresholds, target="onnx", seed=0, folder=tmp_path)
+    assert [plan.variant for plan in plans] == ["grm-256", "grm-256-t40"]
+    with pytest.raises(InputError, match="ostrack-256 takes no division threshold"):
+        plan_cells("ostrack-256", "stand-in", thresholds, target="onnx", seed=0, folder=tmp_path)
     with pytest.raises(InputError, match="depth is 99"):
         plan_cells("fartrack-pico", "stand-in", Choice((99,)), target="onnx", seed=0, folder=tmp_path)
     with pytest.raises(InputError, match="int4"):
@@ -97,7 +102,7 @@ def test_a_table_is_measured_and_goes_on(toy, tmp_path, monkeypatch):
     assert row["mb"] > 0
     assert (folder / "eval" / "toy-one-onnx-fp32" / "eval.json").is_file()
     (cells,) = table_rows(document)
-    assert cells[:4] == ("*", "1", "-", "fp32")
+    assert cells[:5] == ("*", "1", "-", "-", "fp32")
 
     def refuse(*args, **options):
         raise AssertionError("the artifact was there")

@@ -7,7 +7,7 @@ import torch
 from test_fartrack_cost import count_gmacs
 
 from edgetrack.errors import InputError
-from edgetrack.export.models import VARIANTS, family_of, find_variant
+from edgetrack.export.models import VARIANTS, altered_name, family_of, find_variant, variant_values
 from edgetrack.export.models.centre_variants import CENTRE_VARIANTS, kept_counts, shape_of, threshold_name
 
 # Section 1 of both specs: parameters in the file, GMACs of the published network.
@@ -85,8 +85,8 @@ def test_names_say_the_division_threshold(model, threshold, name):
         ("grm-256", -0.1, "threshold is -0.1"),
         ("grm-256", 0.401, "whole percentage"),
         ("grm-256", float("nan"), "threshold is nan"),
-        ("ostrack-256", 0.4, "divides no tokens"),
-        ("grm-256-t40", 0.4, "divides no tokens"),
+        ("ostrack-256", 0.4, "ostrack-256 takes no division threshold; these do: grm-256, "),
+        ("grm-256-t40", 0.4, "grm-256-t40 takes no division threshold"),
     ],
 )
 def test_thresholds_that_cannot_be(model, threshold, message):
@@ -98,3 +98,15 @@ def test_thresholds_that_cannot_be(model, threshold, message):
 def test_every_threshold_has_one_name(name):
     with pytest.raises(InputError, match="unknown model"):
         find_variant(name)
+
+
+def test_the_options_that_alter_a_variant_are_its_own():
+    assert altered_name("grm-l320", {"depth": None, "keep": None, "division-threshold": 0.4}) == "grm-l320-t40"
+    assert altered_name("fartrack-tiny", {"depth": 6, "keep": 24}) == "fartrack-pico-k24"
+    assert altered_name("ostrack-256", {"depth": None, "division-threshold": None}) == "ostrack-256"
+    assert variant_values("grm-256-t40") == {"division-threshold": 0.4}
+    assert variant_values("fartrack-pico-k24") == {"depth": 6, "keep": 24}
+    assert variant_values("ostrack-256") == {}
+    for options in ({"depth": 6}, {"depth": 6, "division-threshold": 0.4}):
+        with pytest.raises(InputError, match="grm-256 cannot be cut"):
+            altered_name("grm-256", options)

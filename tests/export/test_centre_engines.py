@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from building import build_files
 from centre_case import BIG, CASES, ROBUST_PX, assert_maps, loaded_network, network_inputs
 from golden_files import golden
 
@@ -15,7 +16,7 @@ from edgetrack.export.models.centre_net import CentreOutput
 from edgetrack.export.models.centre_variants import shape_of
 from edgetrack.export.parity.report import iou
 from edgetrack.export.standin import synth_box, synth_frame
-from edgetrack.export.targets import TARGETS, writer_of
+from edgetrack.export.targets import TARGETS
 from edgetrack.runtime.engines import ENGINES
 
 # A build takes seconds and a gigabyte, so the quick part has one of each kind.
@@ -32,7 +33,7 @@ class EngineNet:
         self.engine = ENGINES.get(TARGETS[target].engine)("cpu", threads=2)
         self.sessions, self.embedded = {}, None
         for graph in family_of(variant).deploy_graphs(variant, net):
-            main, *_ = writer_of(target).write(graph, folder, precision, {})
+            main, *_ = build_files(target, graph, folder, precision)
             self.sessions[graph.role] = self.engine.open(folder / main, {})
 
     def run(self, role, **inputs):

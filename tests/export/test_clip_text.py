@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from building import build_files
 from fartrack_case import golden_shapes
 from golden_files import golden
 from torch import nn
@@ -23,7 +24,6 @@ from edgetrack.export.models.clip_text import (
     text_graph,
 )
 from edgetrack.export.standin import synth_param, synth_state
-from edgetrack.export.targets.onnx import write_onnx
 
 # Section 7 of the specs, fp32. MVLM: block outputs; the mean of its text features follows from them.
 BLOCK, FEATURES = 1e-4, 1e-4
@@ -151,7 +151,7 @@ def test_text_graph_in_onnx_runtime(tmp_path, final_norm):
     assert graph.role == "text"
     assert graph.inputs["ids"].dtype == torch.int32
     assert graph.layouts == {"ids": "N,token", "text": "N,token,C"}
-    write_onnx(graph, tmp_path / "text.onnx", {})
+    build_files("onnx", graph, tmp_path)
     operators = {node.op_type for node in onnx.load(tmp_path / "text.onnx").graph.node}
     assert operators <= {
         *("Gather", "Add", "Mul", "MatMul", "Gemm", "LayerNormalization", "Softmax", "Sigmoid"),

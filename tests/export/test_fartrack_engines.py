@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from building import build_files
 from fartrack_case import CASES, SPARSE, loaded_network
 from golden_files import golden
 
 from edgetrack.export.models import MODELS
 from edgetrack.export.standin import synth_box, synth_frame
-from edgetrack.export.targets import TARGETS, writer_of
+from edgetrack.export.targets import TARGETS
 from edgetrack.runtime.engines import ENGINES
 from edgetrack.runtime.tracker import GraphFile, build_tracker
 
@@ -34,7 +35,7 @@ def built(request, tmp_path_factory):
     variant, folder = CASES[name], tmp_path_factory.mktemp(f"{name}-{target}")
     files = {}
     for graph in FAMILY.deploy_graphs(variant, loaded_network(name)):
-        main, *_ = writer_of(target).write(graph, folder, "fp32", {})
+        main, *_ = build_files(target, graph, folder)
         files[graph.role] = GraphFile(folder / main, dict(graph.values))
     engine = ENGINES.get(TARGETS[target].engine)("cpu", threads=2)
     with build_tracker(FAMILY.tracker_spec(variant), files, engine) as tracker:

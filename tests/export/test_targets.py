@@ -9,13 +9,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from building import build_files
 from torch import nn
 from toy_family import SIZES, TOY, ToyNet
 
 from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
 from edgetrack.export.models.base import DeployGraph
-from edgetrack.export.targets import TARGETS, TargetInfo, register, target_of, writer_of
-from edgetrack.export.targets.onnx import OPSET, require, write_onnx
+from edgetrack.export.onnx_graph import OPSET, write_onnx
+from edgetrack.export.precision import write_typed
+from edgetrack.export.targets import TARGETS, TargetInfo, TargetOption, register, target_of, writer_of
+from edgetrack.export.targets.base import require
 from edgetrack.runtime.engines import ENGINES
 
 METADATA = {"family": "toy", "variant": "toy-one", "role": "search", "checkpoint_sha256": "0" * 64}
@@ -102,7 +105,7 @@ def test_files_give_what_the_module_gives(search, tmp_path, target, precision, l
     writer = writer_of(target)
     writer.check()
     assert writer.version()
-    names = writer.write(search, tmp_path, precision, METADATA)
+    names = build_files(target, search, tmp_path, precision, METADATA)
     assert names[0] == f"search{info.suffix}"
     assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
     engine = ENGINES.get(info.engine)("cpu", threads=1, precision=precision)
@@ -122,7 +125,7 @@ def test_files_give_what_the_module_gives(search, tmp_path, target, precision, l
 
 def test_openvino_file_carries_its_origin(search, tmp_path):
     ov = pytest.importorskip("openvino")
-    writer_of("openvino").write(search, tmp_path, "fp32", METADATA)
+    build_files("openvino", search, tmp_path, "fp32", METADATA)
     model = ov.Core().read_model(str(tmp_path / "search.xml"))
     assert model.get_rt_info(["edgetrack", "variant"]).value == "toy-one"
 
@@ -165,4 +168,34 @@ def test_openvino_write_failure_is_named(search, tmp_path, monkeypatch, free, ki
     monkeypatch.setattr(ov, "save_model", fail)
     monkeypatch.setattr("shutil.disk_usage", lambda _path: SimpleNamespace(free=free))
     with pytest.raises(kind, match=words):
-        writer_of("openvino").write(search, tmp_path, "fp32", METADATA)
+        build_files("openvino", search, tmp_path, "fp32", METADATA)
+
+
+def test_typed_graph_of_an_unknown_precision_is_refused(search, tmp_path):
+    with pytest.raises(InputError, match="int4"):
+        write_typed(search, tmp_path, "int4", METADATA)
+
+
+OPTIONS = (
+    TargetOption("soc", "which chip", choices=("a1", "b2"), required=True),
+    TargetOption("workspace-mib", "memory", kind=int, default=64),
+)
+WITH_OPTIONS = TargetInfo("chip", (), "onnxruntime", ".onnx", ("fp32",), ("cpu",), (), "", options=OPTIONS)
+
+
+def test_options_get_their_defaults():
+    assert WITH_OPTIONS.check_options({"soc": "b2", "other": None}) == {"soc": "b2", "workspace-mib": 64}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "needs --soc: which chip"),
+        ({"soc": "c3"}, "--soc is 'c3'; give a1, b2"),
+        ({"soc": "a1", "workspace-mib": "much"}, "give a int"),
+        ({"soc": "a1", "builder": "x"}, "has no option --builder; it has --soc, --workspace-mib"),
+    ],
+)
+def test_wrong_options_are_named(given, words):
+    with pytest.raises(InputError, match=words):
+        WITH_OPTIONS.check_options(given)

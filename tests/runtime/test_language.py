@@ -240,6 +240,12 @@ def test_odd_text_that_can(described, frames, text):
         assert len(boxes(tracker, frames[:3], text=text)) == 2
 
 
+def test_phrases_for_a_tracker_that_reads_a_sentence(described, frames):
+    with edgetrack.load(described) as tracker:
+        refused(lambda: tracker.init(frames[0], BOX, text={"category": "man"}), "reads a sentence, not phrases")
+        refused(lambda: tracker.init(frames[0], BOX, text={"verb": "man"}), "key 'verb'")
+
+
 def test_a_damaged_vocabulary(described, frames):
     path = described / "tokenizer.json"
     path.write_bytes(path.read_bytes()[:-100])
