@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from building import build_files
 from golden_files import golden
 from mvlm_case import BOX_PX, CASES, MAPS, alt_rules, golden_text, loaded_network, network_inputs
 
@@ -15,7 +16,7 @@ from edgetrack.export.models.mvlm import MVLM
 from edgetrack.export.models.mvlm_net import candidate_boxes
 from edgetrack.export.models.mvlm_variants import gate_of
 from edgetrack.export.standin import synth_box, synth_frame
-from edgetrack.export.targets import TARGETS, writer_of
+from edgetrack.export.targets import TARGETS
 from edgetrack.runtime.engines import ENGINES
 from edgetrack.runtime.graph_file import GraphFile
 from edgetrack.runtime.mvlm import build_mvlm
@@ -34,7 +35,7 @@ def built(tmp_path):
         engines.append(ENGINES.get(TARGETS[target].engine)("cpu", threads=2))
         files = {}
         for graph in MVLM.deploy_graphs(CASES[name], loaded_network(name, w2=True)):
-            main, *_ = writer_of(target).write(graph, tmp_path, "fp32", {})
+            main, *_ = build_files(target, graph, tmp_path)
             files[graph.role] = GraphFile(tmp_path / main)
         return engines[-1], files
 
