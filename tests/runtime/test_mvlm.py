@@ -144,9 +144,11 @@ def test_a_mutated_tracker_section_works_or_is_an_artifact_error(frames, path, v
         return
     core.init(frames[0], BOX)
     core.set_text(WORDS)
-    for frame in frames[1:3]:
-        core.update(frame)
-    assert core.frame_index == 2
+    for frame in frames[1:3]:  # a close crop may be of one colour, and so not count as seen
+        x, y, w, h = core.update(frame)[1]
+        assert np.isfinite([x, y]).all()
+        assert w > 0
+        assert h > 0
 
 
 def test_the_parity_gate_can_force_it(frames):
