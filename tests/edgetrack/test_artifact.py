@@ -101,7 +101,7 @@ def test_unknown_role_names_those_there_are(artifact):
         (["graphs", 0, "sha256", "template.onnx"], "00", ("sha256.template.onnx is 00",)),
         (["graphs", 0, "sha256", "template.onnx"], "0" * 64, ("template.onnx: sha256 is", "damaged")),
         (["tracker", "template", "size"], 10**6, ("tracker.template.size is 1000000", "16 to 4096")),
-        (["tracker", "template"], DELETE, ("'tracker.template' is missing",)),
+        (["tracker", "template"], DELETE, ("key 'template' is missing in tracker",)),
         (["tracker", "search"], None, ("tracker.search is null", "an object")),
         (["tracker", "search", "factor"], -1, ("tracker.search.factor is -1", "0.5 to 64")),
         (["tracker", "std"], [0.2, 0, 0.2], ("tracker.std", "list of 3 numbers")),
