@@ -16,6 +16,8 @@ CORE_SOURCES = [
     "cpp/src/fartrack_spec.cpp",
     "cpp/src/geometry.cpp",
     "cpp/src/image.cpp",
+    "cpp/src/margin_gate.cpp",
+    "cpp/src/mvlm.cpp",
     "cpp/src/score.cpp",
     "cpp/src/template_memory.cpp",
 ]
@@ -25,6 +27,7 @@ BINDING_SOURCES = [
     "cpp/python/bind_graph.cpp",
     "cpp/python/bind_loop.cpp",
     "cpp/python/bind_memory.cpp",
+    "cpp/python/bind_mvlm.cpp",
     "cpp/python/bind_numeric.cpp",
     "cpp/python/module.cpp",
     "cpp/python/numpy_image.cpp",

@@ -43,7 +43,7 @@ class Graph:
         """
 
 class CropLoop:
-    """What the tracking loop of every family offers; `FarTracker` and `CentreHeadTracker` are such loops.
+    """What the tracking loop of every family offers; `FarTracker` is one.
 
     Used by one thread at a time: a call made during another one's, or from inside the engine, raises
     InputError. The small properties (all that hold no array) may be read by any thread at any time; they show the
@@ -53,11 +53,14 @@ class CropLoop:
     is not finite are reported as LOST, and the frame counts as not seen. All else is the published loop.
     """
 
-    def init(self, frame: NDArray[np.uint8], box: _Box, color: str = "bgr") -> None:
+    def init(self, frame: NDArray[np.uint8], box: _Box | None = None, color: str = "bgr") -> None:
         """Start on `box` in `frame`, forgetting any earlier target.
 
+        Without a box, for trackers that are told otherwise what to look for: the state is LOST until it is found, and
+        the box is the whole frame.
+
         Raises:
-            InputError: the frame or box cannot be used; the tracker then stands as before.
+            InputError: the frame or box cannot be used, or this tracker needs a box; the tracker then stands as before.
             ArtifactError: the template graph gave values that are not finite.
         """
 
@@ -84,7 +87,7 @@ class CropLoop:
 
     @property
     def score(self) -> float:
-        """Confidence of the last result, 0 to 1; 1 after `init`, 0 for a frame that counts as not seen."""
+        """Confidence of the last result, 0 to 1; 1 after `init` with a box, 0 for a frame that counts as not seen."""
 
     @property
     def state(self) -> State:
@@ -114,14 +117,16 @@ class CropLoop:
     def corners(self) -> NDArray[np.float64]:
         """Last network call's box as decoded, before mapping and clipping: float64 (4,), x1, y1, x2, y2.
 
-        0 to 1 spans the search crop. NaN before the first call, and where the network's output is not finite.
+        0 to 1 spans the search crop (the frame, where that was searched as a whole). NaN before the first call, and
+        where the network's output is not finite.
         """
 
     @property
     def leads(self) -> NDArray[np.float64]:
         """By how much the best choice led the second best for each of `corners`: float64 (4,), NaN as there.
 
-        In logits for coordinate bins; for a centre head four times the lead of the windowed score.
+        In logits for coordinate bins; for a centre head four times the lead of the windowed score; for MVLM
+        four times the least change of a windowed score or a confidence that would turn the choice.
         """
 
 @final
@@ -205,6 +210,73 @@ class CentreHeadTracker(CropLoop):
 
         "score" (grid, grid), "size" (2, grid, grid): width and height as a share of the search crop, "offset"
         (2, grid, grid): x and y inside the cell, in cells.
+        """
+
+@final
+class MvlmTracker(CropLoop):
+    """MVLM's tracking loop: a sentence, with or without a first box, and a search that widens when in doubt.
+
+    The raw score is the confidence of the box that was taken, moved from -1..1 into 0..1. It is below the gate's
+    threshold, moved likewise, just when no box was trusted.
+    """
+
+    def __init__(self, spec: dict[str, Any], search: Graph, template: Graph | None = None) -> None:
+        """Build the loop.
+
+        Args:
+            spec: the "tracker" object of the artifact's manifest.
+            search: search (1,3,S,S), text (1,words,C) and, with templates, templates (1,count*tokens,C) -> cls
+                (1,cells), boxes (1,cells,4), sims (1,cells): windowed score, centre and size in parts of the input, and
+                cosine with the sentence, for each of grid * grid cells.
+            template: image (1,3,T,T) -> tokens (1,tokens,C); None where the spec has no templates.
+
+        Raises:
+            ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it.
+        """
+
+    def set_text(self, features: NDArray[np.float32]) -> None:
+        """Give the features (1, words, C) of the sentence to follow, as the text graph gives them.
+
+        It stays until the next one, through `init` and `reset` too. Between two frames the target changes with it:
+        margins are forgotten and the next frame is searched as after `init`; box and templates stay.
+
+        Raises:
+            InputError: another number of values, or some are not finite.
+        """
+
+    @property
+    def has_text(self) -> bool:
+        """Whether `set_text` was called; without a sentence `update` raises InputError."""
+
+    @property
+    def confidence(self) -> float:
+        """Confidence of the box taken in the last frame, -1 to 1: its margin, smoothed; NaN if it was not seen."""
+
+    @property
+    def response(self) -> float:
+        """Windowed score of that box, 0 to 1; NaN if the last frame was not seen."""
+
+    @property
+    def selected(self) -> int:
+        """How many boxes of the last frame were trusted; with 0 the next frame is searched as a whole."""
+
+    @property
+    def mode(self) -> str:
+        """How the next frame will be searched: "local", around the box, or "global", the whole frame."""
+
+    @property
+    def last_mode(self) -> str:
+        """How the last frame was searched."""
+
+    @property
+    def updated(self) -> bool:
+        """Whether the last frame gave a new template."""
+
+    @property
+    def gate(self) -> dict[str, Any] | None:
+        """What the gate made of the last frame; None if it was not seen.
+
+        "margins", "memory" and "confidences": copies, float32 (cells,); "chosen": the number of the box taken.
         """
 
 @final
@@ -292,6 +364,17 @@ def crop(
 
     Raises:
         InputError: the frame or box cannot be used.
+        ArtifactError: `size` cannot be used.
+    """
+
+def squeeze(frame: NDArray[np.uint8], size: int, color: str = "bgr") -> NDArray[np.uint8]:
+    """Resize a whole frame to size x size as OpenCV's INTER_LINEAR does; its aspect is ignored.
+
+    Returns:
+        uint8 RGB (size, size, 3).
+
+    Raises:
+        InputError: the frame cannot be used.
         ArtifactError: `size` cannot be used.
     """
 

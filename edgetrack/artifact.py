@@ -335,7 +335,9 @@ def _check_tracker(fields: Fields) -> None:
     fields.text("color", choices=("rgb", "bgr"))
     fields.numbers("mean", 3, -1e4, 1e4)
     fields.numbers("std", 3, 1e-6, 1e4)
-    for crop in ("template", "search"):
+    # null: the network is shown no template, for it follows a sentence
+    crops = ("search",) if fields.value.get("template", ...) is None else ("template", "search")
+    for crop in crops:
         fields.section(crop).integer("size", 16, _MAX_CROP_PX)
         fields.section(crop).number("factor", 0.5, 64.0)
 

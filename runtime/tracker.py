@@ -29,6 +29,7 @@ FamilyBuilder = Callable[[Mapping[str, Any], Mapping[str, GraphFile], Engine], C
 FAMILIES: Registry[FamilyBuilder] = Registry("tracker family", ArtifactError)
 FAMILIES.register("centre-head", "edgetrack.runtime.centre_head:build_centre_head")
 FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
+FAMILIES.register("mvlm", "edgetrack.runtime.mvlm:build_mvlm")
 
 
 @runtime_checkable

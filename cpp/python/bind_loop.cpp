@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <optional>
 
 #include "edgetrack/error.hpp"
 #include "numpy_image.hpp"
@@ -37,10 +38,14 @@ PyLoop::Lease::Lease(PyLoop& loop) : busy_(loop.busy_) {
 void PyLoop::init(const py::object& frame, const py::object& box, const std::string& color) {
   const Lease lease(*this);
   const ImageView view = view_of(frame, color);
-  const Box start = box_of(box);
+  const std::optional<Box> start = box.is_none() ? std::nullopt : std::optional(box_of(box));
   {
     const py::gil_scoped_release release;
-    loop().init(view, start);
+    if (start) {
+      loop().init(view, *start);
+    } else {
+      loop().init(view);
+    }
   }
   publish();
 }
@@ -102,7 +107,7 @@ void init_loop(py::module_& module) {
       .finalize();
 
   py::class_<PyLoop>(module, "CropLoop", "What every family's tracking loop offers.")
-      .def("init", &PyLoop::init, py::arg("frame"), py::arg("box"), py::arg("color") = "bgr")
+      .def("init", &PyLoop::init, py::arg("frame"), py::arg("box") = py::none(), py::arg("color") = "bgr")
       .def("update", &PyLoop::update, py::arg("frame"), py::arg("color") = "bgr")
       .def("reset", &PyLoop::reset)
       .def("set_state", &PyLoop::set_state, py::arg("box"))

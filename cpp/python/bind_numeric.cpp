@@ -45,6 +45,15 @@ std::pair<py::array_t<std::uint8_t>, double> crop(py::handle frame, const Quad& 
   return {out, without_gil([&] { return cropper.crop(view, box_of(box), factor, pixels); }).resize_factor};
 }
 
+py::array_t<std::uint8_t> squeeze(py::handle frame, int size, const std::string& color) {
+  Cropper cropper(size);
+  py::array_t<std::uint8_t> out({size, size, 3});
+  const ImageView view = view_of(frame, color);
+  std::uint8_t* pixels = out.mutable_data();
+  without_gil([&] { return cropper.squeeze(view, pixels); });
+  return out;
+}
+
 std::pair<py::array_t<float>, double> crop_normalized(py::handle frame, const Quad& box, double factor, int size,
                                                       const std::array<float, 3>& mean, const std::array<float, 3>& std,
                                                       const std::string& color) {
@@ -133,6 +142,8 @@ void init_numeric(py::module_& module) {
   using py::literals::operator""_a;
   module.def("crop", &crop, "frame"_a, "box"_a, "factor"_a, "size"_a, "color"_a = "bgr",
              "Cut the published square around a box and resize it; uint8 RGB (size, size, 3), resize factor.");
+  module.def("squeeze", &squeeze, "frame"_a, "size"_a, "color"_a = "bgr",
+             "Resize a whole frame, its aspect ignored; uint8 RGB (size, size, 3).");
   module.def("crop_normalized", &crop_normalized, "frame"_a, "box"_a, "factor"_a, "size"_a, "mean"_a, "std"_a,
              "color"_a = "bgr", "The same as normalised float32 RGB planes (3, size, size).");
   module.def("decode_bins", &decode, "logits"_a, "bins"_a = 300, "range"_a = 2, "expectation"_a = true,

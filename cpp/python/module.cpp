@@ -14,6 +14,7 @@ void init_fartrack(py::module_& module);
 void init_graph(py::module_& module);
 void init_loop(py::module_& module);
 void init_memory(py::module_& module);
+void init_mvlm(py::module_& module);
 void init_numeric(py::module_& module);
 
 namespace {
@@ -46,6 +47,7 @@ PYBIND11_MODULE(_core, module) {
   edgetrack::python::init_loop(module);  // before the families, which derive from it
   edgetrack::python::init_fartrack(module);
   edgetrack::python::init_centre_head(module);
+  edgetrack::python::init_mvlm(module);
   edgetrack::python::init_memory(module);
   edgetrack::python::init_numeric(module);
 }

@@ -75,6 +75,45 @@ void read_score(Section score, CentreHeadSpec& spec) {
   score.finish();
 }
 
+void read_template(Section templates, MvlmSpec& spec) {
+  read_template(templates, static_cast<LoopSpec&>(spec));
+  spec.template_tokens = templates.integer("tokens");
+  spec.templates = templates.integer("count");
+  if (spec.templates < 1) throw templates.wrong("count", templates.value("count"), "1 or more");
+  Section update = templates.section("update");
+  spec.update_interval = update.integer("interval");
+  spec.update_above = update.number("above");
+  update.finish();
+  templates.finish();
+}
+
+void read_text(Section text, MvlmSpec& spec) {
+  spec.text_tokens = text.integer("tokens");
+  spec.channels = text.integer("channels");
+  text.finish();
+}
+
+void read_decode(Section decode, MvlmSpec& spec) {
+  decode.only("kind", "candidates");
+  spec.grid = decode.integer("grid");
+  decode.finish();
+}
+
+void read_gate(Section gate, GateSpec& spec) {
+  spec.alpha = gate.number("alpha");
+  spec.tau = gate.number("tau");
+  spec.omega = gate.number("omega");
+  spec.lambda = gate.number("lam");
+  spec.psi = gate.number("psi");
+  gate.finish();
+}
+
+void read_score(Section score, MvlmSpec& spec) {
+  score.only("kind", "margin");
+  read_rule(score, spec.score);
+  score.finish();
+}
+
 }  // namespace
 
 FarTrackSpec fartrack_spec(const py::dict& tracker) {
@@ -87,6 +126,21 @@ FarTrackSpec fartrack_spec(const py::dict& tracker) {
   read_decode(root.section("decode"), spec);
   read_templates(root.section("templates"), spec);
   read_memory(root.section("memory"), spec);
+  read_score(root.section("score"), spec);
+  root.finish();
+  return spec;
+}
+
+MvlmSpec mvlm_spec(const py::dict& tracker) {
+  MvlmSpec spec;
+  Section root(tracker, "");
+  root.only("family", "mvlm");
+  read_frames(root, spec);
+  if (!root.value("template").is_none()) read_template(root.section("template"), spec);
+  read_search(root, spec);
+  read_text(root.section("text"), spec);
+  read_decode(root.section("decode"), spec);
+  read_gate(root.section("gate"), spec.gate);
   read_score(root.section("score"), spec);
   root.finish();
   return spec;

@@ -5,6 +5,7 @@
 
 #include "edgetrack/centre_head.hpp"
 #include "edgetrack/fartrack.hpp"
+#include "edgetrack/mvlm.hpp"
 
 namespace edgetrack::python {
 
@@ -12,5 +13,6 @@ namespace edgetrack::python {
 // the key, for an entry that is missing, unknown or of the wrong type or kind.
 FarTrackSpec fartrack_spec(const pybind11::dict& tracker);
 CentreHeadSpec centre_head_spec(const pybind11::dict& tracker);
+MvlmSpec mvlm_spec(const pybind11::dict& tracker);
 
 }  // namespace edgetrack::python

@@ -30,7 +30,10 @@ void check(const CentreHeadSpec& spec) { check(static_cast<const LoopSpec&>(spec
 
 CentreHeadTracker::CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr<Graph> template_graph,
                                      std::shared_ptr<Graph> search)
-    : CropLoop(checked(spec), std::move(template_graph)), spec_(spec), search_(std::move(search)), decoder_(spec.grid) {
+    : CropLoop(checked(spec), required(std::move(template_graph), "template")),
+      spec_(spec),
+      search_(std::move(search)),
+      decoder_(spec.grid) {
   const std::int64_t size = spec.search_size;
   search_image_ =
       checked(present(search_, "search").input(image_input), {1, 3, size, size}, "the search graph's input 'search'");

@@ -13,6 +13,7 @@
 #include "edgetrack/error.hpp"
 #include "pixels.hpp"
 #include "spread.hpp"
+#include "taps.hpp"
 
 namespace edgetrack {
 namespace {
@@ -20,62 +21,6 @@ namespace {
 using namespace pixels;
 
 constexpr int max_size = 4096;
-constexpr float weight_one = 2048;  // OpenCV's INTER_RESIZE_COEF_SCALE
-
-// Where an output row or column comes from: a source position within the window (its second tap is the next
-// one) and the weights of both, in 1/2048.
-struct Tap {
-  int first = 0;
-  std::int16_t weight0 = 0;
-  std::int16_t weight1 = 0;
-};
-
-// Fills an axis as cv::resize does for INTER_LINEAR with 8-bit pixels: the coordinate is rounded to float32
-// before it is split, each weight is rounded on its own.
-void plan_axis(std::vector<Tap>& axis, int side) {
-  const double scale = 1.0 / (static_cast<double>(axis.size()) / side);
-  for (std::size_t i = 0; i < axis.size(); ++i) {
-    const auto position = static_cast<float>((static_cast<double>(i) + 0.5) * scale - 0.5);
-    const float floor = std::floor(position);
-    const float fraction = position - floor;
-    axis[i].first = static_cast<int>(floor);
-    axis[i].weight0 = static_cast<std::int16_t>(std::nearbyint((1.0f - fraction) * weight_one));
-    axis[i].weight1 = static_cast<std::int16_t>(std::nearbyint(fraction * weight_one));
-  }
-}
-
-// Columns beyond the window's ends are the border column with full weight. (Rows beyond them are the border
-// row twice, with both weights, which truncation makes a different thing: see Scratch::source_rows.)
-void clamp_columns(std::vector<Tap>& columns, int side) {
-  for (Tap& tap : columns) {
-    if (tap.first < 0 || tap.first >= side - 1) {
-      tap = {std::clamp(tap.first, 0, side - 1), static_cast<std::int16_t>(weight_one), 0};
-    }
-  }
-}
-
-// A half-open range of integers.
-struct Range {
-  int begin = 0;
-  int end = 0;
-
-  bool contains(int value) const { return value >= begin && value < end; }
-};
-
-// Returns the source positions of one axis that are real pixels. The published padding counts one too many at
-// the far border: the frame's last column (row) is black in every crop that reaches it.
-Range real_pixels(int start, int side, int frame_side) {
-  const int stop = start + side;
-  return {std::max(0, start), stop >= frame_side ? frame_side - 1 : stop};
-}
-
-// Returns the output positions whose (ascending) source columns lie on real pixels.
-Range positions_inside(const std::vector<int>& columns, Range real) {
-  const auto at = [&](int bound) {
-    return static_cast<int>(std::lower_bound(columns.begin(), columns.end(), bound) - columns.begin());
-  };
-  return {at(real.begin), at(real.end)};
-}
 
 // Blends the two taps of every pixel; OpenCV drops four bits before the second pass. pairs: pair_bytes for
 // each output pixel, its taps `gap` bytes apart; weights: eight numbers for each, (first, second) in every
@@ -151,10 +96,19 @@ struct Cropper::Scratch {
 
   // Prepares a crop; whatever lies outside the frame stays black.
   void plan(const ImageView& view, const CropWindow& at) {
-    window = at;
-    real_rows = real_pixels(at.y1, at.side, view.height);
-    plan_axis(rows, at.side);
-    plan_columns(view);
+    plan(view, {at.x1, at.y1, at.side, at.side}, real_pixels(at.x1, at.side, view.width),
+         real_pixels(at.y1, at.side, view.height));
+  }
+
+  // Prepares the whole frame.
+  void plan(const ImageView& view) { plan(view, {0, 0, view.width, view.height}, {0, view.width}, {0, view.height}); }
+
+  // Prepares an area, of which some columns and rows are real pixels.
+  void plan(const ImageView& view, const Area& at, Range columns_in_frame, Range rows_in_frame) {
+    area = at;
+    real_rows = rows_in_frame;
+    plan_axis(rows, at.height);
+    plan_columns(view, columns_in_frame);
     std::fill(pairs.begin(), pairs.end(), std::uint8_t{0});
     is_packed = PackedPixel::fits(view);
     gap = is_packed ? channel_count(view.format) : static_cast<std::ptrdiff_t>(lanes);
@@ -163,22 +117,24 @@ struct Cropper::Scratch {
     blended[0].source = blended[1].source = -1;
   }
 
-  void plan_columns(const ImageView& view) {
-    plan_axis(column_taps, window.side);
-    clamp_columns(column_taps, window.side);
+  void plan_columns(const ImageView& view, Range real) {
+    plan_axis(column_taps, area.width);
+    clamp_columns(column_taps, area.width);
     for (std::size_t i = 0; i < columns.size(); ++i) {
       const Tap& tap = column_taps[i];
-      columns[i] = window.x1 + tap.first;
+      columns[i] = area.x + tap.first;
       for (std::size_t lane = 0; lane < lanes; ++lane) {
         weights[2 * (lanes * i + lane)] = tap.weight0;
         weights[2 * (lanes * i + lane) + 1] = tap.weight1;
       }
     }
-    const Range real = real_pixels(window.x1, window.side, view.width);
     first_real = second_real = inside = Range{};
+    paired_end = 0;
     if (real.begin < real.end) {
       first_real = positions_inside(columns, real);
       second_real = positions_inside(columns, {real.begin - 1, real.end - 1});
+      const int before_last = positions_inside(columns, {real.begin, std::min(real.end - 1, view.width - 2)}).end;
+      paired_end = std::clamp(before_last, first_real.begin, std::max(first_real.begin, second_real.end));
       inside = {first_real.begin, std::max(first_real.begin, second_real.end)};
       // A second tap without weight may lie anywhere.
       while (inside.end < first_real.end && column_taps[static_cast<std::size_t>(inside.end)].weight1 == 0)
@@ -196,7 +152,11 @@ struct Cropper::Scratch {
     for (int i = second_real.begin; i < first_real.begin; ++i) {
       pixel.read(column[i] + 1, out + i * step + pixel.gap);
     }
-    for (int i = first_real.begin; i < second_real.end; ++i) pixel.read_pair(column[i], out + i * step);
+    for (int i = first_real.begin; i < paired_end; ++i) pixel.read_pair(column[i], out + i * step);
+    for (int i = paired_end; i < second_real.end; ++i) {
+      pixel.read(column[i], out + i * step);
+      pixel.read(column[i] + 1, out + i * step + pixel.gap);
+    }
     for (int i = second_real.end; i < first_real.end; ++i) pixel.read(column[i], out + i * step);
   }
 
@@ -220,8 +180,8 @@ struct Cropper::Scratch {
     }
     Row& row = blended[0].source == needed ? blended[1] : blended[0];
     row.source = source;
-    if (real_rows.contains(window.y1 + source)) {
-      read_row(view, window.y1 + source);
+    if (real_rows.contains(area.y + source)) {
+      read_row(view, area.y + source);
       blend_columns(pairs.data(), gap, weights.data(), count, row.lanes.data());
     } else {
       std::fill(row.lanes.begin(), row.lanes.end(), std::int16_t{0});
@@ -231,8 +191,8 @@ struct Cropper::Scratch {
 
   // Returns the two window rows that an output row is made of.
   std::array<int, 2> source_rows(const Tap& tap) const {
-    const int first = std::clamp(tap.first, 0, window.side - 1);
-    return {first, tap.weight1 == 0 ? first : std::clamp(tap.first + 1, 0, window.side - 1)};
+    const int first = std::clamp(tap.first, 0, area.height - 1);
+    return {first, tap.weight1 == 0 ? first : std::clamp(tap.first + 1, 0, area.height - 1)};
   }
 
   // Computes one output row into `bytes`.
@@ -247,11 +207,11 @@ struct Cropper::Scratch {
   // Takes the row in `bytes` into the spread, if it is made of frame pixels alone.
   void note_row(std::size_t position) {
     const auto [first, second] = source_rows(rows[position]);
-    if (real_rows.contains(window.y1 + first) && real_rows.contains(window.y1 + second)) meter.add(bytes.data());
+    if (real_rows.contains(area.y + first) && real_rows.contains(area.y + second)) meter.add(bytes.data());
   }
 
   std::size_t count;  // output columns, rounded up for vectors
-  CropWindow window;
+  Area area;
   Range real_rows;
   std::vector<Tap> rows;
   std::vector<Tap> column_taps;
@@ -259,6 +219,7 @@ struct Cropper::Scratch {
   std::vector<std::int16_t> weights;  // of both taps, for every lane of every output column
   Range first_real;                   // output columns whose first tap is a real pixel
   Range second_real;                  // the same for the second tap
+  int paired_end = 0;                 // up to here both taps are read at once: beyond, that would leave the frame
   Range inside;                       // output columns made of real pixels alone
   std::vector<std::uint8_t> pairs;    // both taps of every output column, in one row
   std::ptrdiff_t gap = lanes;         // bytes between them
@@ -280,7 +241,17 @@ Cropper::~Cropper() = default;
 Cropper::Cropper(Cropper&&) noexcept = default;
 Cropper& Cropper::operator=(Cropper&&) noexcept = default;
 
-// sink(row) takes every output row from scratch_->bytes.
+// Computes what was planned and returns its spread. sink(row) takes every output row from scratch_->bytes.
+template <class Sink>
+int Cropper::render(const ImageView& view, const Sink& sink) {
+  for (int row = 0; row < size_; ++row) {
+    scratch_->render_row(view, static_cast<std::size_t>(row));
+    scratch_->note_row(static_cast<std::size_t>(row));
+    sink(row);
+  }
+  return scratch_->meter.spread(scratch_->order, scratch_->inside.begin, scratch_->inside.end);
+}
+
 template <class Sink>
 CropInfo Cropper::run(const ImageView& view, const Box& box, double factor, const Sink& sink) {
   check(view);
@@ -288,42 +259,58 @@ CropInfo Cropper::run(const ImageView& view, const Box& box, double factor, cons
   info.window = crop_window(box, factor);
   info.resize_factor = static_cast<double>(size_) / info.window.side;
   scratch_->plan(view, info.window);
-  for (int row = 0; row < size_; ++row) {
-    scratch_->render_row(view, static_cast<std::size_t>(row));
-    scratch_->note_row(static_cast<std::size_t>(row));
-    sink(row);
-  }
-  info.spread = scratch_->meter.spread(scratch_->order, scratch_->inside.begin, scratch_->inside.end);
+  info.spread = render(view, sink);
   return info;
 }
 
+template <class Sink>
+CropInfo Cropper::run_whole(const ImageView& view, const Sink& sink) {
+  check(view);
+  CropInfo info;
+  scratch_->plan(view);
+  info.spread = render(view, sink);
+  return info;
+}
+
+void Cropper::write(std::ptrdiff_t row, std::uint8_t* rgb) const {
+  const auto [red, green, blue] = scratch_->order;
+  const std::uint8_t* in = scratch_->bytes.data();
+  std::uint8_t* out = rgb + row * size_ * 3;
+  for (int i = 0; i < size_; ++i, in += lanes, out += 3) {
+    out[0] = in[red];
+    out[1] = in[green];
+    out[2] = in[blue];
+  }
+}
+
+void Cropper::write(std::ptrdiff_t row, const Normalizer& normalizer, float* planes) const {
+  const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(size_) * size_;
+  const auto [red, green, blue] = scratch_->order;
+  const std::uint8_t* in = scratch_->bytes.data();
+  const float* tables[3] = {normalizer.table(0), normalizer.table(1), normalizer.table(2)};
+  float* out = planes + row * size_;
+  for (int i = 0; i < size_; ++i, in += lanes, ++out) {
+    out[0] = tables[0][in[red]];
+    out[plane] = tables[1][in[green]];
+    out[2 * plane] = tables[2][in[blue]];
+  }
+}
+
 CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, std::uint8_t* rgb) {
-  return run(view, box, factor, [&](std::ptrdiff_t row) {
-    const auto [red, green, blue] = scratch_->order;
-    const std::uint8_t* in = scratch_->bytes.data();
-    std::uint8_t* out = rgb + row * size_ * 3;
-    for (int i = 0; i < size_; ++i, in += lanes, out += 3) {
-      out[0] = in[red];
-      out[1] = in[green];
-      out[2] = in[blue];
-    }
-  });
+  return run(view, box, factor, [&](std::ptrdiff_t row) { write(row, rgb); });
 }
 
 CropInfo Cropper::crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer,
                        float* planes) {
-  const std::ptrdiff_t plane = static_cast<std::ptrdiff_t>(size_) * size_;
-  return run(view, box, factor, [&](std::ptrdiff_t row) {
-    const auto [red, green, blue] = scratch_->order;
-    const std::uint8_t* in = scratch_->bytes.data();
-    const float* tables[3] = {normalizer.table(0), normalizer.table(1), normalizer.table(2)};
-    float* out = planes + row * size_;
-    for (int i = 0; i < size_; ++i, in += lanes, ++out) {
-      out[0] = tables[0][in[red]];
-      out[plane] = tables[1][in[green]];
-      out[2 * plane] = tables[2][in[blue]];
-    }
-  });
+  return run(view, box, factor, [&](std::ptrdiff_t row) { write(row, normalizer, planes); });
+}
+
+CropInfo Cropper::squeeze(const ImageView& view, std::uint8_t* rgb) {
+  return run_whole(view, [&](std::ptrdiff_t row) { write(row, rgb); });
+}
+
+CropInfo Cropper::squeeze(const ImageView& view, const Normalizer& normalizer, float* planes) {
+  return run_whole(view, [&](std::ptrdiff_t row) { write(row, normalizer, planes); });
 }
 
 }  // namespace edgetrack

@@ -31,9 +31,9 @@ CropLoop::CropLoop(const LoopSpec& spec, std::shared_ptr<Graph> template_graph)
       template_cropper_(spec.template_size),
       search_cropper_(spec.search_size),
       template_graph_(std::move(template_graph)) {
+  if (!template_graph_) return;
   const std::int64_t size = spec.template_size;
-  template_image_ = checked(present(template_graph_, "template").input("image"), {1, 3, size, size},
-                            "the template graph's input 'image'");
+  template_image_ = checked(template_graph_->input("image"), {1, 3, size, size}, "the template graph's input 'image'");
 }
 
 void CropLoop::check_frame(const ImageView& frame) const {
@@ -50,8 +50,19 @@ void CropLoop::init(const ImageView& frame, const Box& box) {
   check(frame);
   check_box(box, frame.width, frame.height);
   crop_window(box, loop_.search_factor);  // throws now for a box that the first update could not look around
+  start(frame, box, {true, box, 1.0, State::tracking});
+}
+
+void CropLoop::init(const ImageView& frame) {
+  check(frame);
+  if (needs_box()) throw InputError("this tracker needs the target's box; call init(frame, box)");
+  const Box all{0, 0, static_cast<double>(frame.width), static_cast<double>(frame.height)};
+  start(frame, all, {false, all, 0.0, State::lost});
+}
+
+void CropLoop::start(const ImageView& frame, const Box& box, const Result& result) {
   Timings timings;
-  if (!embed(frame, box, timings)) {
+  if (template_graph_ && !embed(frame, box, timings)) {
     throw ArtifactError(
         "the template graph gave values that are not finite for the init frame; export the artifact again");
   }
@@ -61,7 +72,7 @@ void CropLoop::init(const ImageView& frame, const Box& box) {
   width_ = frame.width;
   height_ = frame.height;
   state_ = box;
-  result_ = {true, box, 1.0, State::tracking};
+  result_ = result;
 }
 
 Result CropLoop::update(const ImageView& frame) {
@@ -70,7 +81,7 @@ Result CropLoop::update(const ImageView& frame) {
   seen_ = false;
   Timings timings;
   Stopwatch watch;
-  const CropInfo crop = search_cropper_.crop(frame, state_, loop_.search_factor, normalizer_, search_input());
+  const CropInfo crop = see(frame);
   timings.crop_ms = watch.lap();
   Sight sight;
   if (!crop.blank()) sight = look(crop.resize_factor, timings);
@@ -85,6 +96,14 @@ Result CropLoop::update(const ImageView& frame) {
   timings.total_ms = total.lap();
   timings_ = timings;
   return result_;
+}
+
+CropInfo CropLoop::crop_search(const ImageView& frame) {
+  return search_cropper_.crop(frame, state_, loop_.search_factor, normalizer_, search_input());
+}
+
+CropInfo CropLoop::squeeze_frame(const ImageView& frame) {
+  return search_cropper_.squeeze(frame, normalizer_, search_input());
 }
 
 bool CropLoop::remember(const ImageView& /*frame*/, const Sight& /*sight*/, Timings& /*timings*/) { return true; }
@@ -135,6 +154,7 @@ void CropLoop::set_state(const Box& box) {
   check_box(box, width_, height_);
   crop_window(box, loop_.search_factor);
   state_ = box;
+  placed();
 }
 
 }  // namespace edgetrack

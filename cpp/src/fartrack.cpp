@@ -27,7 +27,7 @@ const FarTrackSpec& checked(const FarTrackSpec& spec) {
 
 FarTracker::FarTracker(const FarTrackSpec& spec, std::shared_ptr<Graph> template_graph, std::shared_ptr<Graph> first,
                        std::shared_ptr<Graph> search)
-    : CropLoop(checked(spec), std::move(template_graph)),
+    : CropLoop(checked(spec), required(std::move(template_graph), "template")),
       spec_(spec),
       first_(bind_search(std::move(first), "first", spec.tokens)),
       search_(bind_search(std::move(search), "search", spec.tokens - spec.prune)),

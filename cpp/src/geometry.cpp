@@ -64,6 +64,16 @@ Box place_box(const std::array<float, 4>& centre_size, const Box& state, double 
   return {cx - 0.5 * w, cy - 0.5 * h, w, h};
 }
 
+Box place_box_in_frame(const std::array<float, 4>& centre_size, int width, int height, int size) {
+  const double across = static_cast<double>(size) / width;
+  const double down = static_cast<double>(size) / height;
+  const auto scaled = [&](float v) { return static_cast<double>(v * static_cast<float>(size)); };
+  const auto [cx, cy, w, h] = centre_size;
+  const double box_w = scaled(w) / across;
+  const double box_h = scaled(h) / down;
+  return {scaled(cx) / across - 0.5 * box_w, scaled(cy) / down - 0.5 * box_h, box_w, box_h};
+}
+
 Box map_box(const std::array<float, 4>& corners, const Box& state, double resize_factor, int search_size) {
   const auto [left, top, right, bottom] = corners;
   const float w = right - left;

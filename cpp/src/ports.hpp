@@ -31,10 +31,13 @@ inline float* checked(const Tensor& tensor, const std::vector<std::int64_t>& exp
   return tensor.data;
 }
 
-// Returns the graph; throws ArtifactError when there is none.
-inline Graph& present(const std::shared_ptr<Graph>& graph, const std::string& role) {
+// Returns the graph, to keep; throws ArtifactError when there is none.
+inline std::shared_ptr<Graph> required(std::shared_ptr<Graph> graph, const std::string& role) {
   if (!graph) throw ArtifactError("the " + role + " graph is missing; pass a graph for every role");
-  return *graph;
+  return graph;
 }
+
+// The same, to look at.
+inline Graph& present(const std::shared_ptr<Graph>& graph, const std::string& role) { return *required(graph, role); }
 
 }  // namespace edgetrack

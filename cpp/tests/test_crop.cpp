@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "allocations.hpp"
@@ -205,6 +206,32 @@ void windows_anywhere_are_safe() {
   }
 }
 
+// In every format, a frame of exactly the memory it needs: the last pixel is read, and nothing after it.
+void squeezed_frames_are_safe_and_whole() {
+  Cropper cropper(17);
+  Bytes out(3 * 17 * 17);
+  const std::pair<int, int> sizes[] = {{1, 1}, {1, 9}, {9, 1}, {2, 2}, {3, 2}, {17, 17}, {40, 30}, {5, 300}, {300, 5}};
+  for (const auto& [width, height] : sizes) {
+    for (const PixelFormat format : {PixelFormat::bgr, PixelFormat::rgba, PixelFormat::gray, PixelFormat::nv12}) {
+      if (format == PixelFormat::nv12 && (width % 2 != 0 || height % 2 != 0)) continue;
+      const auto pixels = static_cast<std::size_t>(width * height);
+      const Bytes frame = noise(format == PixelFormat::nv12 ? pixels * 3 / 2
+                                                            : pixels * static_cast<std::size_t>(channel_count(format)));
+      const CropInfo info = cropper.squeeze(packed_view(frame.data(), width, height, format), out.data());
+      CHECK(info.resize_factor == 0 && info.window.side == 0);
+      CHECK(info.blank() == (pixels == 1));
+    }
+  }
+  Bytes gray(17 * 17, 5);
+  gray.back() = 250;
+  const CropInfo info = cropper.squeeze(packed_view(gray.data(), 17, 17, PixelFormat::gray), out.data());
+  CHECK(info.spread == 245 && out.back() == 250 && out[3 * 17 * 17 - 4] == 5);
+  std::vector<float> planes(3 * 17 * 17);
+  cropper.squeeze(packed_view(gray.data(), 17, 17, PixelFormat::gray), imagenet, planes.data());
+  CHECK(planes.back() == imagenet.table(2)[250] && planes.front() == imagenet.table(0)[5]);
+  CHECK_THROWS(cropper.squeeze(ImageView{}, out.data()), InputError);
+}
+
 void a_crop_allocates_nothing() {
   const Bytes frame = noise(64 * 48 * 3);
   const ImageView view = packed_view(frame.data(), 64, 48, PixelFormat::bgr);
@@ -243,6 +270,7 @@ int main() {
   blank_is_one_colour();
   the_report_names_window_and_factor();
   windows_anywhere_are_safe();
+  squeezed_frames_are_safe_and_whole();
   a_crop_allocates_nothing();
   wrong_arguments_are_refused();
   return failures;

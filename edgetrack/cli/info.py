@@ -59,7 +59,10 @@ def _facts(found: Artifact) -> Iterator[tuple[str, str]]:
     if (words := in_words(found.manifest["precision"].get("speed"))) is not None:
         yield "speed", words
     template, search = tracker["template"], tracker["search"]
-    yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
+    if template is None:
+        yield "template", "none, it follows a sentence"
+    else:
+        yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
     yield "search", f"{search['size']} px square, {search['factor']:g} times the target"
     if isinstance(tracker.get("score"), dict):
         yield "score", _score(tracker["score"])

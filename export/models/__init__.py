@@ -8,6 +8,7 @@ from edgetrack.errors import InputError
 from edgetrack.export.models.base import ModelFamily, Variant
 from edgetrack.export.models.centre_variants import CENTRE_VARIANTS, GRM_THRESHOLDS
 from edgetrack.export.models.fartrack_variants import FARTRACK_CUTS, FARTRACK_VARIANTS
+from edgetrack.export.models.mvlm_variants import MVLM_VARIANTS
 from edgetrack.registry import Registry
 
 __all__ = ["ALTERATIONS", "MODELS", "VARIANTS", "altered_name", "family_of", "find_variant", "variant_values"]
@@ -16,8 +17,11 @@ MODELS: Registry[ModelFamily] = Registry("model family", InputError)
 MODELS.register("fartrack", "edgetrack.export.models.fartrack:FARTRACK")
 MODELS.register("ostrack", "edgetrack.export.models.ostrack:OSTRACK")
 MODELS.register("grm", "edgetrack.export.models.grm:GRM")
+MODELS.register("mvlm", "edgetrack.export.models.mvlm:MVLM")
 
-VARIANTS: dict[str, Variant] = {variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS)}
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS, *MVLM_VARIANTS)
+}
 
 ALTERATIONS = (FARTRACK_CUTS, GRM_THRESHOLDS)
 """What may be changed of the variants: FARTrack's layers and kept tokens, GRM's division threshold."""

@@ -149,10 +149,10 @@ class Thresholds:
 
 
 class ParityInput(NamedTuple):
-    """Real inputs of one graph, as they occur in the reference loop: (role, name -> float32 array)."""
+    """Real inputs of one graph, as they occur in the reference loop: (role, name -> float32 array, ids int32)."""
 
     role: str
-    inputs: dict[str, NDArray[np.float32]]
+    inputs: dict[str, NDArray[Any]]
 
 
 class ReferenceTracker(Protocol):

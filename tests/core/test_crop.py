@@ -51,6 +51,23 @@ def test_extreme_pixel_values_equal_opencv(color):
             assert np.array_equal(crop[..., 0], cv2.resize(board[:side, :side], (112, 112)))
 
 
+@pytest.mark.parametrize("out", [7, 32, 112, 224])
+def test_a_squeezed_frame_equals_opencv_byte_for_byte(noise, out):
+    """Every pixel counts, the last column and row too, whatever the ratio of the sides."""
+    sizes = [(1, 1), (1, 9), (9, 1), (2, 2), (3, 448), (448, 3), (out, out), (2 * out, 2 * out), (2 * out, out)]
+    sizes += [(out - 1, out + 1), (360, 480), (480, 360), (719, 1279), (3 * out, out // 2 + 1)]
+    for height, width in sizes:
+        frame = noise[:height, :width]
+        expected = cv2.resize(frame, (out, out))
+        assert np.array_equal(_core.squeeze(frame, out, "rgb"), expected), (height, width)
+        assert np.array_equal(_core.squeeze(frame[..., ::-1], out), expected)
+        assert np.array_equal(_core.squeeze(np.ascontiguousarray(frame[..., 0]), out, "gray")[..., 1], expected[..., 0])
+        turned = np.ascontiguousarray(frame.transpose(1, 0, 2)).transpose(1, 0, 2)
+        assert np.array_equal(_core.squeeze(turned, out, "rgb"), expected)
+        packed = np.ascontiguousarray(np.dstack([frame, frame[..., :1]]))
+        assert np.array_equal(_core.squeeze(packed, out, "rgba"), expected)
+
+
 coordinates = st.floats(-150, 150)
 sizes = st.floats(0.01, 120)
 

@@ -60,6 +60,11 @@ def test_unknown_keys_are_ignored(artifact):
     assert read_artifact(artifact).manifest["note"] == "written by a later version"
 
 
+def test_a_tracker_that_follows_a_sentence_has_no_template(artifact):
+    edit(artifact, ["tracker", "template"], None)
+    assert read_artifact(artifact).tracker["template"] is None
+
+
 def test_unknown_role_names_those_there_are(artifact):
     with pytest.raises(ArtifactError, match="no graph 'text', only template, search"):
         read_artifact(artifact).graph("text")
@@ -96,6 +101,8 @@ def test_unknown_role_names_those_there_are(artifact):
         (["graphs", 0, "sha256", "template.onnx"], "00", ("sha256.template.onnx is 00",)),
         (["graphs", 0, "sha256", "template.onnx"], "0" * 64, ("template.onnx: sha256 is", "damaged")),
         (["tracker", "template", "size"], 10**6, ("tracker.template.size is 1000000", "16 to 4096")),
+        (["tracker", "template"], DELETE, ("key 'template' is missing in tracker",)),
+        (["tracker", "search"], None, ("tracker.search is null", "an object")),
         (["tracker", "search", "factor"], -1, ("tracker.search.factor is -1", "0.5 to 64")),
         (["tracker", "std"], [0.2, 0, 0.2], ("tracker.std", "list of 3 numbers")),
         (["tracker", "mean"], [0.1, 0.2], ("tracker.mean",)),

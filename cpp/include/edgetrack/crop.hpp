@@ -27,8 +27,8 @@ class Normalizer {
 
 // What a crop was made of.
 struct CropInfo {
-  CropWindow window;         // the source pixels, before padding
-  double resize_factor = 0;  // output pixels per source pixel: size / window.side
+  CropWindow window;         // the source pixels, before padding; empty for a squeezed frame
+  double resize_factor = 0;  // output pixels per source pixel: size / window.side; 0 for a squeezed frame
   // The largest difference, in any channel, between two output pixels made of frame pixels alone (padding does
   // not count), in grey levels 0..255; 0 where there are none: all padding.
   int spread = 0;
@@ -38,7 +38,7 @@ struct CropInfo {
   bool blank() const { return spread == 0; }
 };
 
-// Cuts a square around a box and resizes it to size x size pixels.
+// Cuts a square around a box and resizes it to size x size pixels, or squeezes a whole frame into them.
 //
 // The pixels are those of the published pipeline: pad with zeros (at the right and bottom border one column
 // and row more than needed), then OpenCV's 8-bit INTER_LINEAR, byte for byte. nv12 is converted as
@@ -62,11 +62,22 @@ class Cropper {
   // Writes the normalised crop, float32 RGB planes (3, size, size) contiguous: the engine's input buffer.
   CropInfo crop(const ImageView& view, const Box& box, double factor, const Normalizer& normalizer, float* planes);
 
+  // The same for the whole frame, its aspect ignored: cv2.resize(frame, (size, size)). Nothing is padded, and the last
+  // column and row are seen.
+  CropInfo squeeze(const ImageView& view, std::uint8_t* rgb);
+  CropInfo squeeze(const ImageView& view, const Normalizer& normalizer, float* planes);
+
  private:
   struct Scratch;
 
   template <class Sink>
   CropInfo run(const ImageView& view, const Box& box, double factor, const Sink& sink);
+  template <class Sink>
+  CropInfo run_whole(const ImageView& view, const Sink& sink);
+  template <class Sink>
+  int render(const ImageView& view, const Sink& sink);
+  void write(std::ptrdiff_t row, std::uint8_t* rgb) const;
+  void write(std::ptrdiff_t row, const Normalizer& normalizer, float* planes) const;
 
   int size_;
   std::unique_ptr<Scratch> scratch_;

@@ -41,6 +41,7 @@ class CropLoop : public Tracker {
  public:
   // Also throws ArtifactError when the template graph's output is not finite. A blank frame is accepted.
   void init(const ImageView& frame, const Box& box) final;
+  void init(const ImageView& frame) final;
   Result update(const ImageView& frame) final;
   void reset() noexcept final;
   const Result& result() const noexcept final { return result_; }
@@ -69,12 +70,19 @@ class CropLoop : public Tracker {
     double raw_score = 0;
   };
 
-  // Throws ArtifactError when the template graph is missing or has no fitting input "image". The spec is checked by
-  // the family before.
+  // template_graph: null where the network is shown no template. Throws ArtifactError when it has no fitting input
+  // "image". The spec is checked by the family before.
   CropLoop(const LoopSpec& spec, std::shared_ptr<Graph> template_graph);
 
   // Returns where the next search crop is to be written: float32 planes (3, search_size, search_size).
   virtual float* search_input() noexcept = 0;
+
+  // Says whether a box must be given to start with.
+  virtual bool needs_box() const noexcept { return true; }
+
+  // Writes the next search input and says what it was made of; by default a crop around the last box. A resize factor
+  // of 0 stands for a frame that was squeezed.
+  virtual CropInfo see(const ImageView& frame) { return crop_search(frame); }
 
   // Says whether all that the template graph gave is finite.
   virtual bool template_is_finite() const noexcept = 0;
@@ -82,8 +90,11 @@ class CropLoop : public Tracker {
   // Forgets the last target; part of reset.
   virtual void forget() noexcept = 0;
 
-  // Makes what the template graph gave the target's first template; the end of init.
+  // Makes what the template graph gave, if there is one, the target's first template; the end of init.
   virtual void begin() noexcept = 0;
+
+  // Follows set_state.
+  virtual void placed() noexcept {}
 
   // Runs the search network on the crop that was written, and decodes what it gave. Adds to `timings`.
   virtual Sight look(double resize_factor, Timings& timings) = 0;
@@ -97,12 +108,20 @@ class CropLoop : public Tracker {
   // Returns the sight of a box that was mapped to the frame: clipped to it, and finite if that box is.
   Sight sight_of(const Box& mapped, double raw_score) const noexcept;
 
+  // The two ways to write search_input(): the square around the last box, or the whole frame without its aspect.
+  CropInfo crop_search(const ImageView& frame);
+  CropInfo squeeze_frame(const ImageView& frame);
+
+  int frame_width() const noexcept { return width_; }
+  int frame_height() const noexcept { return height_; }
+
   Graph& template_graph() const noexcept { return *template_graph_; }
 
   // Whether the last update's frame counts as seen; false before it, and when it threw.
   bool seen() const noexcept { return seen_; }
 
  private:
+  void start(const ImageView& frame, const Box& box, const Result& result);
   void check_frame(const ImageView& frame) const;
   void report(const Sight& sight) noexcept;
   void report_lost() noexcept;

@@ -33,6 +33,10 @@ CropWindow crop_window(const Box& box, double factor);
 // side of the crop in its own pixels. Scaled in float32, moved in float64, as published (OSTrack).
 Box place_box(const std::array<float, 4>& centre_size, const Box& state, double resize_factor, int search_size);
 
+// Maps a centre and size (cx, cy, w, h; 0..1 spans the frame) to a box in frame pixels, when the whole frame of width x
+// height was squeezed into a square of `size` pixels. In the published order of operations (MVLM).
+Box place_box_in_frame(const std::array<float, 4>& centre_size, int width, int height, int size);
+
 // Maps normalised corners (x1, y1, x2, y2; 0..1 spans the search crop) to a box in frame pixels.
 // Corners are combined in float32, then placed as place_box does. Inverted corners give a negative size, which clip_box
 // turns into `margin`.

@@ -42,6 +42,10 @@ class Tracker {
   // be used; whatever is thrown, the tracker then stands as before the call.
   virtual void init(const ImageView& frame, const Box& box) = 0;
 
+  // Starts without a box, for trackers that are told otherwise what to look for: none has been found yet, so the result
+  // is lost, and its box the whole frame. Throws InputError also where the tracker needs a box.
+  virtual void init(const ImageView& frame) = 0;
+
   // Follows the target into the next frame, of the init frame's size and any pixel format. Throws InputError
   // when the frame cannot be used or there was no init; whatever is thrown, the frame then counts as not
   // seen.
@@ -50,7 +54,7 @@ class Tracker {
   // Forgets the target: back to before init.
   virtual void reset() noexcept = 0;
 
-  // Returns the last result; after init: the init box, ok, with score 1.
+  // Returns the last result; after init with a box: that box, ok, with score 1.
   virtual const Result& result() const noexcept = 0;
 
   // Returns the stages of the last update that was completed; zeros before it.

@@ -1,0 +1,111 @@
+// Python's MvlmTracker.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <cmath>
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "edgetrack/mvlm.hpp"
+#include "py_graph.hpp"
+#include "py_loop.hpp"
+#include "spec.hpp"
+
+namespace edgetrack::python {
+namespace {
+
+namespace py = pybind11;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+class PyMvlmTracker final : public PyLoop {
+ public:
+  PyMvlmTracker(const py::dict& spec, std::shared_ptr<PyGraph> search, std::shared_ptr<PyGraph> template_graph)
+      : core_(mvlm_spec(spec), std::move(template_graph), std::move(search)) {
+    publish();
+  }
+
+  void set_text(const Floats& features) {
+    const Lease lease(*this);
+    core_.set_text(features.data(), static_cast<std::size_t>(features.size()));
+    publish();
+  }
+
+  // None before the first network call, and where its output is not finite.
+  std::optional<py::dict> gate() {
+    const Lease lease(*this);
+    const MarginGate* gate = core_.gate();
+    if (gate == nullptr) return std::nullopt;
+    const auto line = [](const std::vector<float>& values) {
+      return py::array_t<float>(static_cast<py::ssize_t>(values.size()), values.data());
+    };
+    py::dict out;
+    out["margins"] = line(gate->margins());
+    out["memory"] = line(gate->memory());
+    out["confidences"] = line(gate->confidences());
+    out["chosen"] = core_.chosen();
+    return out;
+  }
+
+  bool has_text() const { return core_.has_text(); }
+  double confidence() const { return seen_.confidence; }
+  double response() const { return seen_.response; }
+  std::size_t selected() const { return seen_.selected; }
+  const char* mode() const { return name_of(seen_.is_global); }
+  const char* last_mode() const { return name_of(seen_.looked_global); }
+  bool updated() const { return seen_.updated; }
+
+ private:
+  struct Seen {
+    double confidence = std::numeric_limits<double>::quiet_NaN();
+    double response = std::numeric_limits<double>::quiet_NaN();
+    std::size_t selected = 0;
+    bool is_global = false;
+    bool looked_global = false;
+    bool updated = false;
+  };
+
+  static const char* name_of(bool is_global) { return is_global ? "global" : "local"; }
+
+  CropLoop& loop() override { return core_; }
+
+  void publish() override {
+    PyLoop::publish();
+    seen_ = {};
+    seen_.is_global = core_.is_global();
+    seen_.looked_global = core_.looked_global();
+    seen_.updated = core_.updated();
+    if (const MarginGate* gate = core_.gate()) {
+      seen_.confidence = static_cast<double>(gate->confidences()[core_.chosen()]);
+      seen_.response = static_cast<double>(gate->response(core_.chosen()));
+      seen_.selected = gate->selected();
+    }
+  }
+
+  MvlmTracker core_;
+  Seen seen_;
+};
+
+}  // namespace
+
+void init_mvlm(py::module_& module) {
+  py::class_<PyMvlmTracker, PyLoop>(module, "MvlmTracker", py::is_final(),
+                                    "MVLM's tracking loop over one or two compiled graphs.")
+      .def(py::init<const py::dict&, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>>(), py::arg("spec"),
+           py::arg("search"), py::arg("template") = py::none())
+      .def("set_text", &PyMvlmTracker::set_text, py::arg("features"))
+      .def_property_readonly("has_text", &PyMvlmTracker::has_text)
+      .def_property_readonly("confidence", &PyMvlmTracker::confidence)
+      .def_property_readonly("response", &PyMvlmTracker::response)
+      .def_property_readonly("selected", &PyMvlmTracker::selected)
+      .def_property_readonly("mode", &PyMvlmTracker::mode)
+      .def_property_readonly("last_mode", &PyMvlmTracker::last_mode)
+      .def_property_readonly("updated", &PyMvlmTracker::updated)
+      .def_property_readonly("gate", &PyMvlmTracker::gate);
+}
+
+}  // namespace edgetrack::python
