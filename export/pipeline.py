@@ -19,7 +19,7 @@ from edgetrack.export.language import TOKENIZER_FILE, TextFiles
 from edgetrack.export.manifest import build_section, extra_sections, graph_section, model_sections, target_sections
 from edgetrack.export.models import find_variant
 from edgetrack.export.parity.clip import Clip, demo_clip
-from edgetrack.export.parity.gate import Progress, Silent, check_against_source
+from edgetrack.export.parity.gate import Progress, Silent, check_against_source, checked_head
 from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.precision import CalibrationPlan, Quantization, check_calibration, quantize, write_typed
 from edgetrack.export.precision.plot import check_plot, write_plot
@@ -148,14 +148,20 @@ def plan_export(
     )
 
 
-def check_plan(plan: ExportPlan, *, force: bool = False) -> Source:
-    """Do everything of an export that writes nothing: load the weights, look at the output folder.
+def check_plan(plan: ExportPlan, *, clip: Clip | None = None, force: bool = False) -> Source:
+    """Do everything of an export that writes nothing: look at the clip and the output folder, load the weights.
+
+    Args:
+        plan: from `plan_export`.
+        clip: see `run_plan`.
+        force: see `run_plan`.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or is of another model.
-        InputError: the folder is taken.
+        InputError: the clip cannot be used, or the folder is taken.
         ArtifactError: the folder cannot be created.
     """
+    checked_head(clip or demo_clip())
     with ArtifactWriter(plan.output, force=force):
         return load_source(plan.variant, plan.weights, plan.seed, plan.text)
 
@@ -228,6 +234,7 @@ def run_plan(
     """
     progress = progress or Silent()
     clip = clip or demo_clip()
+    checked_head(clip)  # a build may take minutes
     with ArtifactWriter(plan.output, force=force) as writer:
         progress.stage("load weights")
         source = load_source(plan.variant, plan.weights, plan.seed, plan.text)

@@ -153,7 +153,7 @@ def run(
             text=files,
         )
     if dry_run:
-        _dry_run(plan, force, as_json)
+        _dry_run(plan, chosen, force, as_json)
         return
     steps = None if chosen.count is None or calibration is not None else chosen.count + FIXED_STEPS
     with console.progress(steps, f"export {variant}") as bar:
@@ -234,11 +234,11 @@ def warn_about(report: ParityReport, weights: str) -> None:
         console.warn(f"kept with --allow-mismatch: {'; '.join(report.failures)}")
 
 
-def _dry_run(plan: ExportPlan, force: bool, as_json: bool) -> None:
-    """Load the weights and look at the output folder, then say what would be done."""
+def _dry_run(plan: ExportPlan, clip: Clip, force: bool, as_json: bool) -> None:
+    """Check the clip, the output folder and the weights, then say what would be done."""
     from edgetrack.export.pipeline import check_plan
 
-    source = check_plan(plan, force=force)
+    source = check_plan(plan, clip=clip, force=force)
     facts = {
         "model": plan.variant,
         "weights": plan.weights,

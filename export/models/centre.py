@@ -170,7 +170,8 @@ class CentreFamily(ABC):
         """Run the reference loop over RGB `frames` from `box` and yield what each graph is fed there.
 
         Left out are frames in which the network itself decides so closely that rounding may turn it: their maps say
-        nothing about a graph.
+        nothing about a graph. Where that leaves none the loop goes again with its state put back to `box` before each
+        frame: made-up weights follow nothing, and in crops that have swollen to the whole frame tokens are much alike.
         """
         tracker = self.reference(variant, net)
         tracker.init(frames[0], box)
@@ -178,12 +179,25 @@ class CentreFamily(ABC):
             raise TypeError("init made no template")
         yield ParityInput("template", {"image": tracker.template.numpy()})
         tokens, qkv = TemplateGraph(_network(net)).eval()(tracker.template)
-        for frame in frames[1:]:
-            search, _ = tracker.search_input(frame)
-            tracker.update(frame)
-            if tracker.step is not None and tracker.step.output.safe:
-                cached = {"tokens": tokens.numpy(), "qkv": qkv.numpy()}
+        cached = {"tokens": tokens.numpy(), "qkv": qkv.numpy()}
+        fed = False
+        for search in _clear_inputs(tracker, frames[1:], None):
+            fed = True
+            yield ParityInput("search", {"search": search.numpy(), **cached})
+        if not fed:
+            for search in _clear_inputs(tracker, frames[1:], box):
                 yield ParityInput("search", {"search": search.numpy(), **cached})
+
+
+def _clear_inputs(tracker: CentreReference, frames: list[NDArray[np.uint8]], state: Box | None) -> Iterator[Tensor]:
+    """Track `frames`, each from `state` if there is one, and yield the network's inputs that it decided clearly on."""
+    for frame in frames:
+        if state is not None:
+            tracker.set_state(state)
+        search, _ = tracker.search_input(frame)
+        tracker.update(frame)
+        if tracker.step is not None and tracker.step.output.safe:
+            yield search
 
 
 def _network(net: nn.Module) -> CentreNet[Any]:

@@ -92,6 +92,11 @@ class CentreNet(nn.Module, Generic[_BlockT]):
     def forward(self, template: Tensor, search: Tensor) -> CentreOutput:
         """Run the published forward pass on normalised RGB (B, 3, Tz, Tz) and (B, 3, Sx, Sx)."""
         tokens, decisions = self.features(template, search)
-        side = self.shape.search_grid
-        maps: CentreMaps = self.box_head(tokens.transpose(1, 2).reshape(-1, self.shape.channels, side, side))
+        maps = self.maps(tokens)
         return CentreOutput(maps, best_box(*maps), decisions)
+
+    def maps(self, tokens: Tensor) -> CentreMaps:
+        """Return what the head says about search tokens (B, Lx, C), in image order."""
+        side = self.shape.search_grid
+        found: CentreMaps = self.box_head(tokens.transpose(1, 2).reshape(-1, self.shape.channels, side, side))
+        return found

@@ -32,6 +32,7 @@ __all__ = [
     "Silent",
     "check_against_artifact",
     "check_against_source",
+    "checked_head",
     "torch_threads",
 ]
 
@@ -60,6 +61,21 @@ class Silent:
         """Do nothing."""
 
 
+def checked_head(clip: Clip) -> list[NDArray[np.uint8]]:
+    """Return the frames whose tensors are compared, RGB; the same call beforehand refuses a clip that is too short.
+
+    Raises:
+        InputError: the clip cannot be read, or has fewer than `MIN_TRACKED` frames behind the first.
+    """
+    head = clip.head(MIN_TRACKED + 1)
+    if len(head) <= MIN_TRACKED:
+        raise InputError(
+            f"clip {clip.name} has {len(head)} frames, fewer than the {MIN_TRACKED + 1} that prove something; "
+            "give a longer one with --clip"
+        )
+    return head
+
+
 def check_against_source(
     source: Source,
     artifact: Artifact,
@@ -81,7 +97,7 @@ def check_against_source(
     precision = artifact.precision.actual
     limits = _as_limits(source.family.thresholds(source.variant.name, precision))
     _check_limits(limits.tensor_max_abs, source.graphs, precision)
-    head = _head(clip)
+    head = checked_head(clip)
     try:
         with torch_threads(threads):
             engine = open_engine(artifact, device=device, threads=threads)
@@ -124,7 +140,7 @@ def check_against_artifact(
     _refuse_same(reference, artifact)
     progress = progress or Silent()
     limits = _pair_limits(reference, artifact)
-    _head(clip)
+    checked_head(clip)
     with (
         load_artifact(reference, threads=threads) as expected,
         load_artifact(artifact, device=device, threads=threads) as tracker,
@@ -137,17 +153,6 @@ def check_against_artifact(
     own = (reference.verification or {}).get("verdict", "not verified")
     notes = () if own == "passed" else (f"the reference artifact {reference.path} is itself not proven: {own}",)
     return ParityReport(name, limits, loop=loop, forced=forced, engine=ran_on, threads=threads, notes=notes)
-
-
-def _head(clip: Clip) -> list[NDArray[np.uint8]]:
-    """Return the frames whose tensors are compared; InputError if the clip has not as many."""
-    head = clip.head(MIN_TRACKED + 1)
-    if len(head) <= MIN_TRACKED:
-        raise InputError(
-            f"clip {clip.name} has {len(head)} frames, fewer than the {MIN_TRACKED + 1} that prove something; "
-            "give a longer one with --clip"
-        )
-    return head
 
 
 def _tensors(  # noqa: PLR0917 (private, called once)

@@ -10,7 +10,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BINS", "Windows", "blank", "corners", "crop_windows", "jitter", "mirror", "quantise", "stretch"]
+__all__ = [
+    "BINS",
+    "CropSizes",
+    "Windows",
+    "blank",
+    "corners",
+    "crop_windows",
+    "jitter",
+    "mirror",
+    "quantise",
+    "stretch",
+]
 
 BINS = 300
 _TOKEN = 16  # pixels of a crop between two tokens of the network
@@ -28,6 +39,15 @@ class Windows(NamedTuple):
     def centre(self) -> Floats:
         """(..., 2) the middle, pixels."""
         return self.start + self.side / 2
+
+
+class CropSizes(NamedTuple):
+    """What a tracker is shown: sides of its crops in pixels, and of their windows over sqrt(w h) of the box."""
+
+    template_size: int
+    template_factor: float
+    search_size: int
+    search_factor: float
 
 
 def jitter(boxes: Floats, centre: float, scale: float, generator: np.random.Generator) -> Floats:

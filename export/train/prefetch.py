@@ -72,7 +72,7 @@ class Prefetcher:
         if ready.done is not None:
             stream = torch.cuda.current_stream(self._sampler.device)
             stream.wait_event(ready.done)
-            for tensor in ready.batch:
+            for tensor in (*ready.batch[:-1], *(ready.batch.shown or ())):
                 if tensor.is_cuda:
                     tensor.record_stream(stream)  # or its memory would be given to the next batch too early
         self._state = ready.state

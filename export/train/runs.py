@@ -97,7 +97,7 @@ def prepared_run(
         if config.stage == "sparse":
             stage = _sparse_stage(config, model.to(device), bank, source, team)
         else:
-            sampler = _sampler(config, bank, source, team)
+            sampler = _sampler(config, bank, source, team, taught_by)
             if preview is not None and team.leads:
                 write_contact_sheet(_sampler(config, bank, source, team).batch(_PREVIEWED), preview)
             if not resume and config.init.source == "scratch":
@@ -110,8 +110,18 @@ def prepared_run(
         yield trainer
 
 
-def _sampler(config: TrainConfig, bank: ImageBank, source: ImageSource, team: Team) -> Sampler:
-    return Sampler(bank, source.tracks, config.sampler, config.run.seed, rank=team.rank, world=team.world)
+def _sampler(
+    config: TrainConfig, bank: ImageBank, source: ImageSource, team: Team, taught_by: Teacher | None = None
+) -> Sampler:
+    return Sampler(
+        bank,
+        source.tracks,
+        config.sampler,
+        config.run.seed,
+        rank=team.rank,
+        world=team.world,
+        teacher=None if taught_by is None else taught_by.crops,
+    )
 
 
 def _network(config: TrainConfig, resume: bool, weights: Path | None) -> TrainNet:

@@ -12,17 +12,34 @@ from torch import Tensor
 
 from edgetrack.data.sources import IndexedTrack
 from edgetrack.errors import CheckpointError, InputError
-from edgetrack.export.train.augment import draw_effects, normalise
+from edgetrack.export.train.augment import Effects, draw_effects, normalise
 from edgetrack.export.train.bank import ImageBank
 from edgetrack.export.train.crops import cut, unpack
-from edgetrack.export.train.geometry import Windows, blank, corners, crop_windows, jitter, mirror, quantise, stretch
+from edgetrack.export.train.geometry import (
+    CropSizes,
+    Windows,
+    blank,
+    corners,
+    crop_windows,
+    jitter,
+    mirror,
+    quantise,
+    stretch,
+)
 from edgetrack.export.train.indices import FrameChooser, Frames
 from edgetrack.export.train.paste import draw_distractors, draw_occlusions, paste
 from edgetrack.export.train.sampler_settings import SamplerSettings
 
-__all__ = ["Batch", "Sampler", "SamplerSettings"]
+__all__ = ["Batch", "Sampler", "SamplerSettings", "Shown"]
 
 _ROUNDS = 1000  # of redrawing samples that cannot be used
+
+
+class Shown(NamedTuple):
+    """The newest template and the search view of samples, cut as another tracker takes them."""
+
+    templates: Tensor  # (B, 1, 3, T, T) float32, RGB, normalised
+    search: Tensor  # (B, 3, size, size) float32, RGB, normalised
 
 
 class Batch(NamedTuple):
@@ -33,6 +50,7 @@ class Batch(NamedTuple):
     corners: Tensor  # (B, 4) float32, x1 y1 x2 y2 of the target, 0 to 1 across the search crop, within -0.5 to 1.5
     target: Tensor  # (B, 4) int64, their bins, 0 to 598
     tracks: Tensor  # (B,) int64 on the host, numbers of tracks
+    shown: Shown | None = None  # to a teacher that takes other crops than the student
 
 
 class _Views(NamedTuple):
@@ -55,6 +73,7 @@ class Sampler:
         *,
         rank: int = 0,
         world: int = 1,
+        teacher: CropSizes | None = None,
     ) -> None:
         """Prepare to draw.
 
@@ -65,6 +84,7 @@ class Sampler:
             seed: at least 0.
             rank: of this process among `world` ones; each draws a stream of its own.
             world: number of processes.
+            teacher: cut each sample in these sizes too, see `Batch.shown`; nothing else of the stream changes.
 
         Raises:
             InputError: a number is out of range, a track names an image that the bank does not have, or none is usable.
@@ -76,6 +96,7 @@ class Sampler:
         self._bank = bank
         self._tracks = tracks
         self._settings = settings
+        self._teacher = teacher
         self._stream = {"seed": seed, "rank": rank, "world": world}
         self._generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(rank,))))
         self._drawn = 0
@@ -124,6 +145,7 @@ class Sampler:
         for draw, probability in ((draw_distractors, settings.distractor), (draw_occlusions, settings.occlusion)):
             if probability:
                 paste(search, draw(found, settings.search_size, probability, generator))
+        shown = None if self._teacher is None else self._show(self._teacher, views, mirrored, effects)
         self._drawn += size
         return Batch(
             normalise(unpack(templates), effects.views(slice(0, slots))).view(size, slots, 3, *templates.shape[1:]),
@@ -131,6 +153,7 @@ class Sampler:
             torch.from_numpy(found.astype(np.float32)).to(self._bank.device, non_blocking=True),
             torch.from_numpy(quantise(found)).to(self._bank.device, non_blocking=True),
             torch.from_numpy(views.frames.track),
+            shown,
         )
 
     def names(self, batch: Batch) -> list[str]:
@@ -194,6 +217,23 @@ class Sampler:
             for view, size in enumerate(sizes)
         ]
         return np.asarray(np.any(columns, 0))
+
+    def _show(self, sizes: CropSizes, views: _Views, mirrored: NDArray[np.bool_], effects: Effects) -> Shown:
+        """Cut the newest template and the search view as another tracker takes them.
+
+        Windows have the same middle as the student's, are stretched and mirrored alike, and the colours change alike.
+        What is pasted onto the student's view is left out: a teacher should know where the target is all the same.
+        """
+        settings, slots = self._settings, self._settings.templates
+        crops = []
+        for view, size, ratio in (
+            (0, sizes.template_size, sizes.template_factor / settings.template_factor),
+            (slots, sizes.search_size, sizes.search_factor / settings.search_factor),
+        ):
+            windows = stretch(Windows(views.windows.start[:, view], views.windows.side[:, view]), np.array(ratio))
+            words = cut(self._bank, views.frames.image[:, view], windows, mirrored[:, view], size)
+            crops.append(normalise(unpack(words), effects.views(slice(view, view + 1))))
+        return Shown(crops[0][:, None], crops[1])
 
     def _cut(self, views: _Views, mirrored: NDArray[np.bool_], which: slice, size: int) -> Tensor:
         windows = Windows(*(part[:, which].reshape(-1, 2) for part in views.windows))

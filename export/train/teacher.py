@@ -1,11 +1,10 @@
 """What a tracker tells a student that is distilled from it: distributions over coordinate bins, or corner points.
 
-A teacher sees the student's own crops (templates of area factor 2, a search crop of factor 4, normalised RGB), resized
-to whatever it was trained with, and answers in the student's crop units, so no box has to be mapped. Trackers with bins
-give their distributions as they are. Trackers with corner maps spread the maps' marginals over the bins
-(`spread_points`); trackers that give one box give its corners alone, which are blurred (`blur_corners`).
+A FARTrack teacher sees the student's own crops and gives its distributions as they are. Another tracker is shown the
+same samples in the crops that it was trained with (`Teacher.crops`), around the same middle, so that its box needs
+scaling only; it gives corners, which stand for Gaussians over the bins (`blur_corners`).
 
-A tracker family becomes a teacher by a class with the two members of `Teacher` and one line in `TEACHERS`.
+A tracker family becomes a teacher by a class with the members of `Teacher` and one line in `TEACHERS`.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from edgetrack.errors import InputError
 from edgetrack.export.models import find_variant
 from edgetrack.export.models.fartrack_net import FarTrackNet
 from edgetrack.export.source import load_source
+from edgetrack.export.train.geometry import CropSizes
 from edgetrack.export.train.losses import BINS, expected_corners
 from edgetrack.export.train.network import TrainNet
 from edgetrack.export.train.sections import number
@@ -36,7 +36,7 @@ __all__ = [
     "blur_corners",
     "divergence",
     "load_teacher",
-    "spread_points",
+    "rescaled",
 ]
 
 _PER_UNIT = 300.0  # bin k stands for -0.5 + k/300, as the student's expectation reads it (spec section 4.4)
@@ -49,7 +49,7 @@ class TeacherSettings:
     Attributes:
         kl: weight of the divergence, which is summed over the four coordinates. The default weighs the teacher as much
             as the published recipe weighs the true bins: 0.5 on the sum is 2 on the mean.
-        temperature: above 1 softens the teacher's distributions.
+        temperature: above 1 softens the distributions of a teacher that gives them.
         point_width: standard deviation in bins of what stands for the corners of a teacher that gives only points.
         min_iou: a teacher whose box overlaps the true one less than this is not followed on that sample; 0 = always.
     """
@@ -65,7 +65,7 @@ class Answer:
     """A teacher's answer for B samples.
 
     Attributes:
-        corners: float32 (B, 4), x1, y1, x2, y2 in crop units: 0 and 1 are the search crop's edges.
+        corners: float32 (B, 4), x1, y1, x2, y2 in crop units: 0 and 1 are the edges of the search crop it was shown.
         bins: float32 (B, 4, 600), probabilities of each coordinate's bins; None from a teacher that gives only points.
     """
 
@@ -74,19 +74,28 @@ class Answer:
 
 
 class Teacher(Protocol):
-    """A trained tracker whose answers a student imitates; it is in evaluation mode and gets no gradient."""
+    """A trained tracker whose answers a student imitates; it is in evaluation mode and gets no gradient.
+
+    Attributes:
+        name: for messages.
+        crops: what it is shown instead of the student's own crops, then one template of each sample; None: these. With
+            crops of its own it gives corners alone.
+    """
 
     name: str
+    crops: CropSizes | None
 
     def answer(self, templates: Tensor, search: Tensor) -> Answer:
-        """Answer for the student's batch: templates (B, S, 3, 112, 112) and search (B, 3, 224, 224).
+        """Answer for a batch: templates (B, S, 3, T, T) and search (B, 3, size, size), float32, normalised RGB.
 
-        Both float32, normalised RGB; the templates in the order of the student's slots.
+        The student's are S of T = 112, in the order of its slots, and size = 224.
         """
 
 
 class FarTrackTeacher:
     """A FARTrack network of any flavour and depth as a teacher."""
+
+    crops = None
 
     def __init__(self, net: nn.Module, device: torch.device | str = "cpu", temperature: float = 1.0) -> None:
         """Freeze the network and move it.
@@ -116,6 +125,8 @@ class FarTrackTeacher:
 
 TEACHERS: Registry[Callable[[nn.Module, torch.device | str, float], Teacher]] = Registry("teacher family", InputError)
 TEACHERS.register("fartrack", "edgetrack.export.train.teacher:FarTrackTeacher")
+TEACHERS.register("ostrack", "edgetrack.export.train.centre_teacher:CentreTeacher")
+TEACHERS.register("grm", "edgetrack.export.train.centre_teacher:CentreTeacher")
 
 
 def load_teacher(
@@ -130,31 +141,22 @@ def load_teacher(
         temperature: see `TeacherSettings`.
 
     Raises:
-        InputError: there is no such model, or its family cannot teach yet.
+        InputError: there is no such model, its family cannot teach, or it has no use for the temperature.
         CheckpointError: the checkpoint cannot be read or is of another model.
     """
-    build = TEACHERS.get(find_variant(variant).family)
+    family = find_variant(variant).family
+    if family not in TEACHERS:
+        raise InputError(
+            f"{variant} cannot teach: a teacher needs no more than pictures, and is of the families "
+            f"{', '.join(sorted(TEACHERS))}; name one of their models in distill.teacher"
+        )
+    build = TEACHERS.get(family)
     return build(load_source(variant, weights).net, device, temperature)
 
 
-def spread_points(positions: Tensor, weights: Tensor) -> Tensor:
-    """Spread weighted points over the bins so that their expectation stays, e.g. the marginals of a corner map.
-
-    Each point goes to its two neighbouring bins in proportion to its nearness; outside [-0.5, 1.5) to the last bin.
-
-    Args:
-        positions: float32 (B, 4, n), coordinates in crop units.
-        weights: float32 (B, 4, n), 0 or more, some of them above 0.
-
-    Returns:
-        float32 (B, 4, 600) probabilities.
-    """
-    place = ((positions + 0.5) * _PER_UNIT).clamp(0, BINS - 1)
-    low = place.floor().clamp(max=BINS - 2)
-    upper = weights * (place - low)
-    bins = torch.zeros(*positions.shape[:2], BINS, device=positions.device)
-    bins.scatter_add_(2, low.long(), weights - upper).scatter_add_(2, low.long() + 1, upper)
-    return bins / bins.sum(-1, keepdim=True)
+def rescaled(corners: Tensor, ratio: float) -> Tensor:
+    """Return corners (B, 4) in units of a crop, from units of one of the same middle that is `ratio` times as wide."""
+    return 0.5 + (corners - 0.5) * ratio
 
 
 def blur_corners(corners: Tensor, width: float) -> Tensor:

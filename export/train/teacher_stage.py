@@ -10,7 +10,7 @@ from torch import Tensor
 from edgetrack.export.train.distill_stage import DistillStage
 from edgetrack.export.train.frame_stage import BatchSource
 from edgetrack.export.train.losses import StageLoss, iou
-from edgetrack.export.train.teacher import Teacher, TeacherSettings, blur_corners, divergence
+from edgetrack.export.train.teacher import Answer, Teacher, TeacherSettings, blur_corners, divergence, rescaled
 
 if TYPE_CHECKING:
     from edgetrack.export.train.config import TrainConfig
@@ -36,8 +36,9 @@ class TeacherStage(DistillStage):
 
         Args:
             model: the student.
-            source: of the batches, on the device of student and teacher.
-            config: `model`, `loss`, `distill` and `run` are read.
+            source: of the batches, on the device of student and teacher; cut for the teacher too if it takes other
+                crops than the student.
+            config: `model`, `sampler`, `loss`, `distill` and `run` are read.
             teacher: who is imitated.
             settings: how much, and where.
         """
@@ -47,10 +48,20 @@ class TeacherStage(DistillStage):
     def _stage_loss(self, logits: Tensor, batch: Batch) -> StageLoss:
         found = super()._stage_loss(logits, batch)
         with torch.no_grad():
-            answer = self._teacher.answer(batch.templates, batch.search)
+            answer = self._answer(batch)
             bins = blur_corners(answer.corners, self._settings.point_width) if answer.bins is None else answer.bins
             overlap = iou(answer.corners, batch.corners)
             followed = (overlap >= self._settings.min_iou).float()
         kl = (divergence(logits, bins) * followed).mean()
         parts = {**found.parts, "teacher_kl": kl.detach(), "teacher_iou": overlap.mean(), "followed": followed.mean()}
         return StageLoss(found.total + self._settings.kl * kl, parts)
+
+    def _answer(self, batch: Batch) -> Answer:
+        """Return what the teacher says, in units of the student's search crop."""
+        crops = self._teacher.crops
+        if crops is None:
+            return self._teacher.answer(batch.templates, batch.search)
+        if batch.shown is None:
+            raise TypeError(f"the teacher {self._teacher.name} takes other crops than the student, but none were cut")
+        found = self._teacher.answer(batch.shown.templates, batch.shown.search)
+        return Answer(rescaled(found.corners, crops.search_factor / self._config.sampler.search_factor))

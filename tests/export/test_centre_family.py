@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 from centre_case import CASES, MAPS, loaded_network
+from small_centre import small_net
 
 from edgetrack.errors import InputError
+from edgetrack.export.loops.centre_head import CentreReference
 from edgetrack.export.models import MODELS, VARIANTS, family_of
 from edgetrack.export.models.centre_net import CentreOutput
 from edgetrack.export.models.centre_variants import CENTRE_VARIANTS
@@ -110,3 +112,20 @@ def test_parity_inputs_are_what_the_loop_sees():
 def test_frames_that_rounding_may_turn_are_not_compared(monkeypatch):
     monkeypatch.setattr(CentreOutput, "safe", False)
     assert [entry.role for entry in fed(2)] == ["template"]
+
+
+@pytest.mark.parametrize("clear", [(True, True, False), (False, False, False, True, True)])
+def test_without_a_clear_frame_the_state_is_put_back(clear, monkeypatch):
+    """Three tracked frames on which the box is made to run away; `clear` says of which runs the decisions are."""
+    family, net = family_of("ostrack-256-ce"), small_net("ostrack-ce")
+    said = iter((*clear, False, False, False))
+    monkeypatch.setattr(CentreOutput, "safe", property(lambda _: next(said)))
+    monkeypatch.setattr(CentreReference, "_place", lambda self, *_: (self.box[0] + 30, *self.box[1:]))
+    frames, box = [synth_frame(index) for index in range(4)], synth_box(0)
+    _, *inputs = family.parity_inputs("ostrack-256-ce", net, frames, box)
+    loop = CentreReference(net)
+    shifts = (0, 30) if clear[0] else (0, 0)
+    assert len(inputs) == 2
+    for entry, frame, shift in zip(inputs, frames[1:], shifts, strict=False):
+        loop.set_state((box[0] + shift, *box[1:]))
+        assert np.array_equal(entry.inputs["search"], loop.search_input(frame)[0].numpy())

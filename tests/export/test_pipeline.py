@@ -20,7 +20,7 @@ from edgetrack.errors import ArtifactError, CheckpointError, InputError, ParityE
 from edgetrack.export import pipeline
 from edgetrack.export.parity.clip import Clip, demo_clip, open_clip
 from edgetrack.export.parity.gate import check_against_artifact
-from edgetrack.export.pipeline import FIXED_STEPS, export_tracker, plan_export, verify_artifact
+from edgetrack.export.pipeline import FIXED_STEPS, check_plan, export_tracker, plan_export, verify_artifact
 from edgetrack.export.standin import synth_box, synth_frame
 
 FRAMES = 10
@@ -267,13 +267,17 @@ def test_disk_too_full_for_the_report(tmp_path, clip, monkeypatch):
     assert [name for name in left_in(tmp_path) if "partial" in name] == []
 
 
-def test_short_clip_is_refused(tmp_path, clip):
+def test_short_clip_is_refused_before_anything_is_built(tmp_path, clip):
     frames = tmp_path / "frames"
     frames.mkdir()
     for index in range(8):
         (frames / f"{index}.png").write_bytes((Path(clip.path) / f"{index}.png").read_bytes())
+    short, listener = open_clip(frames, clip.box), Listener()
     with pytest.raises(InputError, match="8 frames, fewer than the 9"):
-        export(tmp_path / "toy", open_clip(frames, clip.box))
+        export(tmp_path / "toy", short, progress=listener)
+    assert listener.stages == []
+    with pytest.raises(InputError, match="8 frames, fewer than the 9"):
+        check_plan(plan_export("toy-one", "stand-in", output=tmp_path / "toy"), clip=short)
 
 
 def test_killed_while_exporting(tmp_path):

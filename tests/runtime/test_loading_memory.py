@@ -94,16 +94,18 @@ def test_freed_blocks_go_back():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_weights_are_resident_once(engine, tmp_path):
+@pytest.mark.parametrize(("engine", "links"), [("onnxruntime", 12), ("openvino", 6)])
+def test_weights_are_resident_once(engine, links, tmp_path, monkeypatch):
+    """Of a ViT-B's size for ONNX Runtime: without `returning_blocks` it was seen to take 210 MB beyond these."""
     pytest.importorskip("onnx")
     pytest.importorskip(engine)
-    from edgetrack.benchmarks.matrix_rate import Chain, _file
+    from edgetrack.benchmarks import matrix_rate
 
+    monkeypatch.setattr(matrix_rate, "_MOST_LINKS", links)
     path = tmp_path / "chain.onnx"
-    path.write_bytes(_file(Chain(8, 768)))
+    path.write_bytes(matrix_rate._file(matrix_rate.Chain(8, 768)))
     size = path.stat().st_size
-    assert size > 190 * MEGABYTE
+    assert size > links * 32 * MEGABYTE
     if engine == "openvino":
         import openvino
 

@@ -47,7 +47,8 @@ def bank(source):
 
 
 def _same(one, other):
-    return all(torch.equal(left, right) for left, right in zip(one, other, strict=True))
+    pairs = zip((*one[:-1], *(one.shown or ())), (*other[:-1], *(other.shown or ())), strict=True)
+    return all(torch.equal(left, right) for left, right in pairs)
 
 
 def _pixels(images):

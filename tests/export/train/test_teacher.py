@@ -10,7 +10,7 @@ from sparse_case import small_net
 
 from edgetrack.errors import InputError
 from edgetrack.export.train.losses import expected_corners
-from edgetrack.export.train.teacher import FarTrackTeacher, blur_corners, divergence, spread_points
+from edgetrack.export.train.teacher import FarTrackTeacher, blur_corners, divergence
 
 
 def batch(count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,35 +22,6 @@ def batch(count: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
 def as_logits(bins: torch.Tensor) -> torch.Tensor:
     """Logits (B, 4, 605) whose softmax over the bins is `bins`; the special ones are high and must not matter."""
     return torch.cat([bins.clamp_min(1e-30).log(), torch.full((*bins.shape[:2], 5), 7.0)], dim=-1)
-
-
-def test_points_go_to_their_two_neighbours():
-    """Bin k stands for -0.5 + k/300: 0 is bin 150, and 0.25 + 0.3/300 lies 0.3 of the way from bin 225 to 226."""
-    positions = torch.tensor([[[0.0], [0.25 + 0.3 / 300], [-0.5], [1.4]]])
-    bins = spread_points(positions, torch.full((1, 4, 1), 5.0))[0]
-    assert bins[0, 150].item() == pytest.approx(1, abs=1e-4)
-    assert bins[1, 225].item() == pytest.approx(0.7, abs=1e-4)
-    assert bins[1, 226].item() == pytest.approx(0.3, abs=1e-4)
-    assert bins[2, 0].item() == pytest.approx(1, abs=1e-4)
-    assert bins[3, 570].item() == pytest.approx(1, abs=1e-3)
-    torch.testing.assert_close(bins.sum(-1), torch.ones(4))
-
-
-def test_points_outside_go_to_the_last_bin():
-    bins = spread_points(torch.tensor([[[-3.0], [1.5], [9.0], [-0.51]]]), torch.ones(1, 4, 1))[0]
-    assert bins.argmax(-1).tolist() == [0, 599, 599, 0]
-    assert bins.max(-1).values.tolist() == [1, 1, 1, 1]
-
-
-def test_a_corner_map_keeps_its_expectation():
-    """A 16 x 16 map over the crop: its marginal over columns, at the cells' centres, is x; over rows y."""
-    maps = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(4))
-    maps /= maps.sum((1, 2), keepdim=True)
-    x, y = maps.sum(1), maps.sum(2)
-    centres = (torch.arange(16) + 0.5) / 16
-    weights = torch.stack([x, y, x, y], dim=1)
-    bins = spread_points(centres.expand(3, 4, 16), weights)
-    torch.testing.assert_close(expected_corners(as_logits(bins)), (weights * centres).sum(-1), atol=1e-5, rtol=0)
 
 
 def test_blurred_corners_are_gaussians_around_their_place():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from sparse_case import small_net
 
 from edgetrack.errors import InputError
+from edgetrack.export.models import VARIANTS
 from edgetrack.export.train.config import DistillConfig, LossConfig, ModelConfig, RunConfig, TrainConfig
 from edgetrack.export.train.losses import BINS, quantise, stage2_loss
 from edgetrack.export.train.network import TrainNet
@@ -52,6 +54,7 @@ class PointTeacher:
     """Knows the first sample's box and is far off on the second's."""
 
     name = "points"
+    crops = None
 
     def answer(self, templates, search):
         return Answer(torch.stack([CORNERS[0], torch.tensor([1.0, 1.0, 1.2, 1.2])]))
@@ -124,11 +127,13 @@ def test_its_state_is_the_sources():
 
 
 def test_a_family_without_a_teacher_is_refused(monkeypatch):
-    from edgetrack.export.train import teacher
-
-    monkeypatch.setattr(teacher, "TEACHERS", type(teacher.TEACHERS)("teacher family", InputError))
-    with pytest.raises(InputError, match="unknown teacher family 'fartrack'"):
-        load_teacher("fartrack-pico-distill", "stand-in")
+    """As that of a tracker that needs a sentence, which training data has not."""
+    talker = dataclasses.replace(VARIANTS["ostrack-256"], name="talker-256", family="talker")
+    monkeypatch.setitem(VARIANTS, "talker-256", talker)
+    with pytest.raises(InputError, match=r"talker-256 cannot teach: .* pictures, .* families fartrack, grm, ostrack;"):
+        load_teacher("talker-256", "stand-in")
+    with pytest.raises(InputError, match="unknown model 'no-such'"):
+        load_teacher("no-such", "stand-in")
 
 
 def test_a_teacher_is_loaded_by_its_variant():
