@@ -20,7 +20,7 @@ from edgetrack.runtime.engine import first_line
 from edgetrack.runtime.engines.qnn import Plugin, built_for, load_plugin, sized_name
 
 if TYPE_CHECKING:
-    from edgetrack.export.models.base import DeployGraph
+    from edgetrack.export.models.base import GraphSignature
     from edgetrack.export.precision import TypedGraph
 
 __all__ = ["QnnTarget"]
@@ -126,7 +126,7 @@ class QnnTarget(TargetWriter):
         return {"soc": self.options["soc-model"], "key": key}
 
 
-def _sizes(graph: DeployGraph) -> Iterator[dict[str, int]]:
+def _sizes(graph: GraphSignature) -> Iterator[dict[str, int]]:
     """Yield every combination of values of the graph's symbolic dimensions; a graph without any has one, empty."""
     used = sorted({symbol for axes in graph.dims.values() for symbol in axes.values()})
     for values in itertools.product(*(graph.values[symbol] for symbol in used)):
