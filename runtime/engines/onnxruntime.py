@@ -75,8 +75,12 @@ class OnnxRuntimeEngine(Engine):
         super().__init__(device, threads=threads, cache_dir=cache_dir, precision=precision)
         self._ort = _import()
         self._failures = _failures()
-        self._provider, self._index = parse_device(device, self._ort.get_available_providers())
+        self._provider, self._index = self._place(device)
         self._opened: dict[Path, Any] = {}
+
+    def _place(self, device: str) -> tuple[Provider, int]:
+        """Return where buffers are bound: the provider and the device's index."""
+        return parse_device(device, self._ort.get_available_providers())
 
     @classmethod
     def devices(cls) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 from edgetrack.errors import ArtifactError, EngineUnavailable
 from edgetrack.runtime.engine import first_line
 from edgetrack.runtime.engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeSession
+from edgetrack.runtime.engines.onnxruntime_providers import CPU, Provider
 
 __all__ = ["EMULATOR", "NPU", "PROVIDER", "Built", "Plugin", "QnnEngine", "built_for", "load_plugin", "sized_name"]
 
@@ -131,13 +132,13 @@ class QnnEngine(OnnxRuntimeEngine):
         self._stated: Mapping[str, str] = {}
         super().__init__(device, threads=threads, cache_dir=cache_dir, precision=precision)
 
-    def _parse_device(self, device: str) -> int | None:
-        """Check that the device is here; it is never a CUDA one."""
+    def _place(self, device: str) -> tuple[Provider, int]:
+        """Check that the device is here; its provider takes buffers in the CPU's memory."""
         here = self.devices()
         self._device = here[0] if device.lower() == "auto" else device.lower()
         if self._device not in here:
             raise EngineUnavailable(f"engine qnn has no device {device!r} here; available: {', '.join(here)}")
-        return None
+        return CPU, 0
 
     @classmethod
     def devices(cls) -> list[str]:

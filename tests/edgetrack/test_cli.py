@@ -189,7 +189,7 @@ def test_doctor(run):
 
 
 def test_doctor_says_what_is_missing(run, monkeypatch):
-    missing = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "onnx")
+    missing = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings", "onnx", "acl")
     for name in missing:
         monkeypatch.setitem(sys.modules, name, None)
     code, out, _ = run("doctor", "--json")
@@ -199,7 +199,9 @@ def test_doctor_says_what_is_missing(run, monkeypatch):
     assert {*ENGINES} < {*engines}
     for name in ENGINES:
         assert engines[name]["version"] is None
-        assert "pip install 'edgetrack[" in engines[name]["remedy"]
+        # Huawei's toolkit is in no package registry.
+        install = "install the CANN toolkit" if name == "ascend" else "pip install 'edgetrack["
+        assert install in engines[name]["remedy"]
     targets = {item["name"]: item for item in report["targets"]}
     assert {*targets} == {f"target {name}" for name in TARGETS}
     for item in targets.values():
@@ -235,7 +237,7 @@ def test_targets_and_models_without_torch():
 
 def test_targets_and_models_json(run):
     targets = {item["name"]: item for item in json.loads(run("targets", "--json")[1])}
-    assert targets["openvino"]["precisions"] == ["fp32", "fp16"]
+    assert targets["openvino"]["precisions"] == ["fp32", "fp16", "int8"]
     assert targets["onnx"]["install"].startswith("pip install")
     models = {item["name"]: item for item in json.loads(run("models", "--json")[1])}
     assert models["fartrack-pico"]["parameters"] > 1e6
