@@ -65,13 +65,13 @@ def test_limits_fit_the_graphs(name):
     family = family_of(name)
     with torch.device("meta"):
         graphs = family.deploy_graphs(name, family.network(name))
-    for precision in ("fp32", "fp16"):
+    for precision in ("fp32", "fp16", "int8", "mixed"):
         _check_limits(family.thresholds(name, precision).tensor_max_abs, graphs, precision)
     exact = family.thresholds(name, "fp32")
     assert {key: exact.tensor_max_abs[key] for key in MAPS} == MAPS
     assert exact.box_px == 0.05
-    with pytest.raises(InputError, match=f"{family.name} states no limits for precision 'int8'; known: fp32, fp16"):
-        family.thresholds(name, "int8")
+    with pytest.raises(InputError, match=f"{family.name} states no limits for precision 'fp8'; known: fp32, fp16, int8, mixed"):
+        family.thresholds(name, "fp8")
 
 
 def test_a_network_of_another_family():
