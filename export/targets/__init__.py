@@ -43,6 +43,13 @@ def writer_of(name: str, options: Mapping[str, Any] | None = None) -> TargetWrit
     return _WRITERS.get(name)(options)
 
 
+_NO_SOURCE = TargetOption(
+    "no-source",
+    "leave out the typed ONNX graphs, from which `edgetrack rebuild` builds on another device",
+    kind=bool,
+    default=False,
+)
+
 register(
     TargetInfo(
         name="onnx",
@@ -104,9 +111,7 @@ register(
                 default="must_keep_origin_dtype",
                 choices=PRECISION_MODES,
             ),
-            TargetOption(
-                "no-source", "leave out the typed graphs, from which it can be rebuilt", kind=bool, default=False
-            ),
+            _NO_SOURCE,
         ),
     ),
     "edgetrack.export.targets.ascend:AscendTarget",
@@ -150,12 +155,7 @@ register(
                 kind=bool,
                 default=False,
             ),
-            TargetOption(
-                "no-source",
-                "leave out the ONNX graphs, from which `edgetrack rebuild` builds on another device",
-                kind=bool,
-                default=False,
-            ),
+            _NO_SOURCE,
         ),
     ),
     "edgetrack.export.targets.trt:TensorRtTarget",
@@ -173,12 +173,7 @@ register(
         options=(
             TargetOption("htp-arch", "architecture of the HTP", choices=tuple(map(str, ARCHITECTURES)), required=True),
             TargetOption("soc-model", "the chip, which fp16 needs", choices=tuple(SOCS)),
-            TargetOption(
-                "no-source",
-                "leave out the ONNX graphs, from which another device's files can be built",
-                kind=bool,
-                default=False,
-            ),
+            _NO_SOURCE,
         ),
         note="QNN contexts for the NPU (HTP) of Snapdragons; made and emulated on x86-64 Linux; int8 is w8a16",
     ),
