@@ -200,8 +200,9 @@ def read_artifact(path: str | Path, verify_checksums: bool = True) -> Artifact:
             _check_file(folder, name, entry.sha256[name] if verify_checksums else None)
     for extra in artifact.extras:
         _check_file(folder, extra.file, extra.sha256 if verify_checksums else None)
-    if "language" in artifact.tracker:
-        tokenizer = root.section("tracker").section("language").section("tokenizer")
+    language = root.section("tracker").section("language") if "language" in artifact.tracker else None
+    if language is not None and language.value.get("tokenizer", {}) is not None:
+        tokenizer = language.section("tokenizer")
         sha256 = tokenizer.text("sha256", pattern=_SHA256)
         _check_file(folder, tokenizer.text("file", pattern=_NAME), sha256 if verify_checksums else None)
     return artifact

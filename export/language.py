@@ -56,9 +56,14 @@ class TextFiles:
         side = text_side_of(variant)
         if side is None and (self.encoder or self.vocabulary):
             raise InputError(f"{variant} reads no text: leave out --text-encoder and --vocabulary")
+        if side is not None and not side.encodes and (self.encoder or self.vocabulary):
+            raise InputError(
+                f"{variant} reads text elsewhere, its target packs are made there: leave out --text-encoder and "
+                "--vocabulary"
+            )
         if side is not None and made_up and self.encoder:
             raise InputError("stand-in weights make up the text encoder too: leave out --text-encoder")
-        if side is not None and not made_up and self.vocabulary is None:
+        if side is not None and side.encodes and not made_up and self.vocabulary is None:
             raise InputError(f"{variant} reads text: give the vocabulary of CLIP with --vocabulary ({_VOCABULARY})")
 
 
@@ -67,37 +72,47 @@ class SourceText:
     """The text side of a loaded network.
 
     side: how it reads text. encoder_sha256: of the encoder's own file, "" where there is none. tokenizer: content of
-    the artifact's tokenizer.json.
+    the artifact's tokenizer.json; None: no text is encoded there.
     """
 
     side: TextSide
     encoder_sha256: str
-    tokenizer: str
+    tokenizer: str | None
 
     @property
     def section(self) -> dict[str, Any]:
         """The manifest's `tracker.language`."""
-        side, rules = self.side, self.side.rules
+        side = self.side
         return {
-            "tokenizer": {
-                "file": TOKENIZER_FILE,
-                "sha256": hashlib.sha256(self.tokenizer.encode("utf-8")).hexdigest(),
-                "tokens": side.encoder.vocabulary,
-                "cleaning": rules.cleaning,
-                "context": rules.context,
-                "padding": rules.padding,
-                "overflow": "truncate" if rules.truncate else "refuse",
-            },
+            "tokenizer": self._tokenizer(),
             "form": side.form,
             "feeds": list(side.feeds),
             "without_text": side.without_text,
             "without_box": side.without_box,
             "encoder_sha256": self.encoder_sha256,
+            "chain": list(side.chain),
+            "noise_seed": side.noise_seed,
+            "half": side.half,
+        }
+
+    def _tokenizer(self) -> dict[str, Any] | None:
+        if self.tokenizer is None:
+            return None
+        rules = self.side.rules
+        return {
+            "file": TOKENIZER_FILE,
+            "sha256": hashlib.sha256(self.tokenizer.encode("utf-8")).hexdigest(),
+            "tokens": self.side.encoder.vocabulary,
+            "cleaning": rules.cleaning,
+            "context": rules.context,
+            "padding": rules.padding,
+            "overflow": "truncate" if rules.truncate else "refuse",
         }
 
     def write(self, folder: Path) -> None:
-        """Write the vocabulary into an artifact's folder."""
-        (folder / TOKENIZER_FILE).write_bytes(self.tokenizer.encode("utf-8"))
+        """Write the vocabulary into an artifact's folder, if there is one."""
+        if self.tokenizer is not None:
+            (folder / TOKENIZER_FILE).write_bytes(self.tokenizer.encode("utf-8"))
 
 
 def text_side_of(variant: str) -> TextSide | None:
@@ -124,6 +139,8 @@ def with_text_encoder(
     side = text_side_of(variant)
     if side is None:
         return dict(state), None
+    if not side.encodes:
+        return dict(state), SourceText(side, "", None)
     size = side.encoder.vocabulary
     vocabulary = _made_up_vocabulary(size) if files.vocabulary is None else read_vocabulary(files.vocabulary, size=size)
     sha256 = ""
