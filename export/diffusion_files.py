@@ -20,11 +20,11 @@ from edgetrack.errors import CheckpointError, InputError
 from edgetrack.export.checkpoint import load_checkpoint
 from edgetrack.export.clip_files import text_state
 from edgetrack.export.lora import merged
-from edgetrack.export.models.diffusion import Diffusion, ImageEncoder, UNetHalf
+from edgetrack.export.models.diffusion import ImageEncoder, UNetHalf
 from edgetrack.export.models.diffusion_shape import DiffusionShape
 from edgetrack.export.models.strict import check_values, entry_problems
 
-__all__ = ["DiffusionWeights", "image_encoder_state", "load_diffusion", "read_diffusion", "unet_state", "vocabulary_of"]
+__all__ = ["DiffusionWeights", "image_encoder_state", "read_diffusion", "unet_state", "vocabulary_of"]
 
 _WEIGHTS = {
     "text_encoder": ("model.safetensors", "pytorch_model.bin"),
@@ -71,14 +71,6 @@ def read_diffusion(folder: Path, shape: DiffusionShape, lora: Path | None = None
             own = _merged(own, lora, digest)
         state |= {f"{part}.{name}": value for name, value in own.items()}
     return DiffusionWeights(state, digest.hexdigest())
-
-
-def load_diffusion(weights: DiffusionWeights, shape: DiffusionShape) -> Diffusion:
-    """Return the model with weights in it, evaluation mode."""
-    with torch.device("meta"):
-        net = Diffusion(shape)
-    net.load_state_dict(weights.state, strict=True, assign=True)
-    return net.requires_grad_(False).eval()
 
 
 def vocabulary_of(folder: Path) -> Path:

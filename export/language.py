@@ -13,8 +13,9 @@ from torch import Tensor
 
 from edgetrack.errors import CheckpointError, InputError
 from edgetrack.export.clip_files import read_clip_text
+from edgetrack.export.diffusion_files import read_diffusion, vocabulary_of
 from edgetrack.export.models import family_of
-from edgetrack.export.models.language import LanguageFamily, TextSide
+from edgetrack.export.models.language import DiffusionSide, LanguageFamily, TextSide
 from edgetrack.runtime.clip_vocabulary import (
     BYTE_SYMBOLS,
     END_SYMBOL,
@@ -37,11 +38,15 @@ class TextFiles:
     """Files that a tracker with language needs beside its checkpoint.
 
     encoder: weights of the text encoder, see `read_clip_text`; None: they are in the checkpoint, or made up.
-    vocabulary: see `read_vocabulary`; None: a made-up one, for made-up weights only.
+    vocabulary: see `read_vocabulary`; None: that of `diffusion`, or a made-up one, for made-up weights only.
+    diffusion: folder of the diffusion model that describes a target, see `read_diffusion`; None: others do that.
+    lora: see `read_diffusion`.
     """
 
     encoder: Path | None = None
     vocabulary: Path | None = None
+    diffusion: Path | None = None
+    lora: Path | None = None
 
     def check(self, variant: str, *, made_up: bool) -> None:
         """Refuse files that `variant` has no use for, and the want of a vocabulary.
@@ -54,6 +59,11 @@ class TextFiles:
             InputError: see above.
         """
         side = text_side_of(variant)
+        self._check_diffusion(variant, side)
+        if side is not None and side.diffusion is not None and self.diffusion is not None:
+            if self.encoder:
+                raise InputError("the diffusion model's folder holds its text encoder: leave out --text-encoder")
+            return
         if side is None and (self.encoder or self.vocabulary):
             raise InputError(f"{variant} reads no text: leave out --text-encoder and --vocabulary")
         if side is not None and not side.encodes and (self.encoder or self.vocabulary):
@@ -65,6 +75,12 @@ class TextFiles:
             raise InputError("stand-in weights make up the text encoder too: leave out --text-encoder")
         if side is not None and side.encodes and not made_up and self.vocabulary is None:
             raise InputError(f"{variant} reads text: give the vocabulary of CLIP with --vocabulary ({_VOCABULARY})")
+
+    def _check_diffusion(self, variant: str, side: TextSide | None) -> None:
+        if self.diffusion is not None and (side is None or side.diffusion is None):
+            raise InputError(f"{variant} has no use for a diffusion model: leave out --diffusion")
+        if self.lora is not None and self.diffusion is None:
+            raise InputError("a LoRA changes a diffusion model: give that with --diffusion, or leave out --lora")
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,8 @@ def with_text_encoder(
     side = text_side_of(variant)
     if side is None:
         return dict(state), None
+    if side.diffusion is not None and files.diffusion is not None:
+        return _with_diffusion(state, side.diffusion, files, files.diffusion)
     if not side.encodes:
         return dict(state), SourceText(side, "", None)
     size = side.encoder.vocabulary
@@ -159,6 +177,16 @@ def with_text_encoder(
             "--text-encoder"
         )
     return dict(state), SourceText(side, sha256, tokenizer_json(vocabulary))
+
+
+def _with_diffusion(
+    state: Mapping[str, Tensor], given: DiffusionSide, files: TextFiles, folder: Path
+) -> tuple[dict[str, Tensor], SourceText]:
+    """Return a checkpoint's entries with those of the diffusion model, and the text side that it makes."""
+    vocabulary = read_vocabulary(files.vocabulary or vocabulary_of(folder), size=given.shape.text.vocabulary)
+    weights = read_diffusion(folder, given.shape, files.lora)
+    more = {given.prefix + name: value for name, value in weights.state.items()}
+    return {**state, **more}, SourceText(given.side, weights.sha256, tokenizer_json(vocabulary))
 
 
 def _made_up_vocabulary(size: int) -> Vocabulary:

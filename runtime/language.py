@@ -24,6 +24,7 @@ from edgetrack.runtime.describing import IMAGE, NO_ENCODER, Chain
 from edgetrack.runtime.engine import Engine, Session
 from edgetrack.runtime.graph_file import GraphFile
 from edgetrack.runtime.language_spec import FORMS, TEXT_ROLE, Inputs, LanguageSpec
+from edgetrack.runtime.noise import standard_normal
 from edgetrack.runtime.phrases import Phrases, checked_phrases
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
@@ -84,6 +85,21 @@ class Language:
     def sees_image(self) -> bool:
         """Whether a target is described by its picture too, by graphs that are here."""
         return self._chain.sees_image
+
+    @property
+    def encodes(self) -> bool:
+        """Whether this artifact turns text into target data; if not, a pack has to be given."""
+        return self.spec.rules is not None and self._chain.complete
+
+    def made_up(self) -> TargetPack:
+        """Return target data that are noise, for timing a tracker that cannot encode text; they describe nothing."""
+        arrays = {
+            name: standard_normal(f"target.{name}", inputs[0].shape).astype(
+                np.float16 if self.spec.half else np.float32
+            )
+            for name, inputs in self._fed.items()
+        }
+        return TargetPack(self.model, "", arrays)
 
     def encode(self, text: Text | None, image: NDArray[np.float32] | None = None) -> TargetPack:
         """Return what the text side makes of a description; None: what the tracker does without one.
@@ -216,7 +232,7 @@ class Language:
         return inputs
 
     def _opened_tokenizer(self) -> ClipTokenizer:
-        if self.spec.rules is None or not self._chain.complete:
+        if self.spec.rules is None or not self.encodes:
             raise InputError(NO_ENCODER)
         if self._tokenizer is None:
             path = self._home.folder / self.spec.file

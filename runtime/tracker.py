@@ -152,7 +152,7 @@ class Tracker:
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
         image = checked_frame(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        shown = None if place is None else self._shown(image, place, color)
+        shown = None if place is None else self.picture(image, place, color)
         target = self._target(text, pack, shown)
         start(image, place, color)
         if self._language is not None:
@@ -216,10 +216,16 @@ class Tracker:
             return language.encode(text)
         if not language.sees_image:
             raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
-        return language.encode(text, self._shown(checked_frame(frame), checked_box(box), color))
+        return language.encode(text, self.picture(checked_frame(frame), checked_box(box), color))
 
-    def _shown(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
-        """Return the template's crop (1, 3, T, T) where describing graphs are shown it."""
+    def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
+        """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
+
+        It is the template's crop, normalised RGB (1, 3, T, T).
+
+        Raises:
+            InputError: frame, box or color cannot be used.
+        """
         if self._language is None or self._picture is None or not self._language.sees_image:
             return None
         return self._picture.of(frame, box, color)

@@ -43,7 +43,7 @@ class UNetGraph(nn.Module):
         self.unet = net.unet
         with torch.no_grad():
             device = net.unet.conv_in.weight.device
-            context = net.text_encoder(empty_sentence(net.shape.text.context).to(device))
+            context = net.text_encoder(empty_sentence(net.shape.text).to(device))
         self.register_buffer("empty", context)
 
     def forward(self, noisy: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -66,7 +66,7 @@ def diffusion_graphs(net: Diffusion, side: int, latents: tuple[str, ...]) -> lis
     vae = DeployGraph(
         role="vae",
         module=LatentGraph(net).eval(),
-        inputs={"image": torch.zeros(1, 3, side, side), **dict.fromkeys(NOISES, small)},
+        inputs={"image": torch.zeros(1, 3, side, side), **{name: small.clone() for name in NOISES}},
         outputs=("noisy",),
         layouts=dict.fromkeys(("image", *NOISES, "noisy"), "NCHW"),
         features=("noisy",),

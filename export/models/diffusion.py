@@ -6,13 +6,14 @@ sampling. Everything random comes in as explicit noise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgetrack.export.models.clip_text import END, START, ClipText
+from edgetrack.export.models.clip_text import ClipText, TextShape
 from edgetrack.export.models.diffusion_blocks import (
     VAE_EPS,
     Downsample,
@@ -23,7 +24,7 @@ from edgetrack.export.models.diffusion_blocks import (
 )
 from edgetrack.export.models.diffusion_shape import TIMESTEP, DiffusionShape
 
-__all__ = ["Diffusion", "ImageEncoder", "UNetHalf", "empty_sentence", "guided", "noisy_latent"]
+__all__ = ["Diffusion", "ImageEncoder", "UNetHalf", "empty_sentence", "guided", "load_diffusion", "noisy_latent"]
 
 GUIDANCE = 8.0
 """By how much what the sentence adds to the features is exaggerated (oddity O7)."""
@@ -31,9 +32,9 @@ LATENT_SCALE = 0.18215
 _EPS = 1e-5
 
 
-def empty_sentence(context: int) -> Tensor:
-    """Return the ids (1, context) of no words, int32."""
-    return torch.tensor([[START] + [END] * (context - 1)], dtype=torch.int32)
+def empty_sentence(shape: TextShape) -> Tensor:
+    """Return the ids (1, context) of no words, int32: a vocabulary's last two ids are start and end."""
+    return torch.tensor([[shape.vocabulary - 2] + [shape.vocabulary - 1] * (shape.context - 1)], dtype=torch.int32)
 
 
 def guided(rows: Tensor) -> Tensor:
@@ -41,19 +42,22 @@ def guided(rows: Tensor) -> Tensor:
     return rows[:1] + GUIDANCE * (rows[1:] - rows[:1])
 
 
-def _signal_and_noise(timestep: int) -> tuple[Tensor, Tensor]:
+def _signal_and_noise(timestep: int) -> tuple[float, float]:
     """Return sqrt(abar) and sqrt(1 - abar) of a step of 1000, computed in float32 as published."""
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
     kept = torch.cumprod(1.0 - betas, dim=0)[timestep]
-    return kept**0.5, (1.0 - kept) ** 0.5
+    return float(kept**0.5), float((1.0 - kept) ** 0.5)
+
+
+SIGNAL, NOISE = _signal_and_noise(TIMESTEP)
+"""Shares of the latent and of the noise in what the UNet is shown."""
 
 
 def noisy_latent(moments: Tensor, posterior: Tensor, diffusion: Tensor) -> Tensor:
     """Return x_t (1, 4, h, w) of moments (1, 8, h, w) and the two noises (1, 4, h, w)."""
     mean, logvar = moments.chunk(2, dim=1)
     latent = LATENT_SCALE * (mean + torch.exp(0.5 * logvar.clamp(-30.0, 20.0)) * posterior)
-    signal, noise = _signal_and_noise(TIMESTEP)
-    return signal * latent + noise * diffusion
+    return SIGNAL * latent + NOISE * diffusion
 
 
 class _Middle(nn.Module):
@@ -221,6 +225,17 @@ class Diffusion(nn.Module):
 
         ids (1, 77); image (1, 3, S, S), see `ImageEncoder`; the two noises (1, 4, S/8, S/8).
         """
-        told = self.text_encoder(torch.cat([empty_sentence(ids.shape[1]).to(ids), ids]))
+        told = self.text_encoder(torch.cat([empty_sentence(self.shape.text).to(ids), ids]))
         noisy = noisy_latent(self.vae(image), posterior, diffusion)
         return [guided(rows) for rows in self.unet(noisy, told)]
+
+
+def load_diffusion(state: Mapping[str, Tensor], shape: DiffusionShape) -> Diffusion:
+    """Return the model with the entries of a state in it, evaluation mode; the state has just these.
+
+    See `edgetrack.export.diffusion_files.read_diffusion` for where they come from.
+    """
+    with torch.device("meta"):
+        net = Diffusion(shape)
+    net.load_state_dict(dict(state), strict=True, assign=True)
+    return net.requires_grad_(False).eval()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Downsample", "ImageAttention", "ResidualBlock", "SpatialTransformer"]
+__all__ = ["Downsample", "ImageAttention", "ResidualBlock", "SpatialTransformer", "time_vector"]
 
 VAE_EPS = 1e-6
 _EPS = 1e-5
@@ -166,8 +167,8 @@ class SpatialTransformer(nn.Module):
 
 
 def time_vector(timestep: int, width: int) -> Tensor:
-    """Return [cos(t f), sin(t f)] (1, width), f_i = 10000^(-i / (width / 2)), float32."""
+    """Return [cos(t f), sin(t f)] (1, width), f_i = 10000^(-i / (width / 2)), float32; a constant in any graph."""
     half = width // 2
-    frequencies = torch.exp(-torch.log(torch.tensor(10000.0)) * torch.arange(half, dtype=torch.float32) / half)
-    angles = timestep * frequencies
-    return torch.cat([angles.cos(), angles.sin()])[None]
+    exponents = np.float32(-np.log(10000.0)) * np.arange(half, dtype=np.float32) / np.float32(half)
+    angles = np.float32(timestep) * np.exp(exponents)
+    return torch.tensor(np.concatenate([np.cos(angles), np.sin(angles)])[None].tolist())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgetrack.errors import InputError
+from edgetrack.export.graphs.diffusion import NOISES, LatentGraph, diffusion_graphs
 from edgetrack.export.graphs.glad import PoolGraph, SearchGraph, TemplateGraph, told_names
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
@@ -20,10 +21,11 @@ from edgetrack.export.loops.glad import GladReference
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
 from edgetrack.export.models.centre import SCORE
 from edgetrack.export.models.centre_head import BRANCHES, HEAD_WIDTHS
-from edgetrack.export.models.clip_text import CLIP_VIT_L14, END
+from edgetrack.export.models.diffusion import Diffusion, load_diffusion
+from edgetrack.export.models.diffusion_shape import STABLE_DIFFUSION_15
 from edgetrack.export.models.glad_net import GladNet, Pooling
 from edgetrack.export.models.glad_variants import LATENT_GRIDS, GladShape, shape_of
-from edgetrack.export.models.language import TextSide
+from edgetrack.export.models.language import DiffusionSide, TextSide
 from edgetrack.export.models.strict import check_entries
 from edgetrack.export.standin import noise
 from edgetrack.runtime.clip_tokenizer import TokenRules
@@ -31,7 +33,11 @@ from edgetrack.runtime.clip_tokenizer import TokenRules
 __all__ = ["GLAD", "GladFamily"]
 
 POOL_ROLE = "pool"
-ENCODER_PREFIX = "text_encoder."
+DIFFUSION_PREFIX = "diffusion."
+DIFFUSION = STABLE_DIFFUSION_15
+NOISE_SEED = 0
+PROMPT_IDS = (49406, 518, 786, 530, 1579, 2523, 49407)
+"""What the gate tells both sides to follow where text is encoded, "the man in white shirt": it needs no vocabulary."""
 PACK_BYTES = 4_000_000
 """The most that target data may take; where float32 takes more they are kept in float16."""
 
@@ -57,7 +63,8 @@ THRESHOLDS = {
         followed_iou=0.95,
     ),
 }
-_TOLD = 1e-4
+_TOLD, _CONTEXT, _NOISY, _LATENT = 1e-4, 1e-4, 1e-3, 2e-2
+"""Of keys and values, text features, noisy latents and guided feature maps."""
 
 
 class GladFamily:
@@ -94,30 +101,43 @@ class GladFamily:
     def load_state(self, net: nn.Module, variant: str, state: Mapping[str, Tensor]) -> None:
         """Load a published checkpoint strictly, in whatever floating-point type; the network has float32.
 
+        Entries that begin with `diffusion.` are those of `Diffusion`; there may be none.
+
         Raises:
             CheckpointError: see `check_entries`.
         """
-        check_entries(self, variant, state)
+        told = {name: value for name, value in state.items() if name.startswith(DIFFUSION_PREFIX)}
+        published = {name: value for name, value in state.items() if name not in told}
+        check_entries(self, variant, published)
         own = net.state_dict()
-        net.load_state_dict({name: value.to(own[name]) for name, value in state.items()}, strict=True, assign=True)
+        net.load_state_dict({name: value.to(own[name]) for name, value in published.items()}, strict=True, assign=True)
+        if told:
+            bare = {name.removeprefix(DIFFUSION_PREFIX): value for name, value in told.items()}
+            _network(net).add_diffusion(load_diffusion(bare, DIFFUSION))
 
     def text_side(self, variant: str) -> TextSide:
         """See `LanguageFamily`; without Stable Diffusion a target is described by the feature maps that it gives."""
-        shape = shape_of(variant)
-        return TextSide(
-            encoder=CLIP_VIT_L14,
+        shape, text = shape_of(variant), DIFFUSION.text
+        bare = TextSide(
+            encoder=text,
             final_norm=True,
-            prefix=ENCODER_PREFIX,
-            rules=TokenRules(cleaning="transformers", context=77, padding=END, truncate=True),
+            prefix=f"{DIFFUSION_PREFIX}text_encoder.",
+            rules=TokenRules(cleaning="transformers", context=text.context, padding=text.vocabulary - 1, truncate=True),
             feeds=told_names(len(shape.latent_grids)),
             prompt=_made_up_latents(shape),
             without_text="empty",
             chain=(POOL_ROLE,),
+            noise_seed=NOISE_SEED,
             half=4 * 2 * sum(shape.latent_tokens) * shape.channels > PACK_BYTES,
         )
+        whole = replace(bare, chain=("text", "vae", "unet", POOL_ROLE), prompt={"ids": _prompt(text.context)})
+        return replace(bare, diffusion=DiffusionSide(DIFFUSION, DIFFUSION_PREFIX, whole))
 
     def deploy_graphs(self, variant: str, net: nn.Module) -> list[DeployGraph]:
-        """Return the graphs `pool` (once per description), `template` (once per target) and `search` (one frame)."""
+        """Return the graphs `pool` (once per description), `template` (once per target) and `search` (one frame).
+
+        With a diffusion model, before these: `text`, `vae` and `unet`.
+        """
         shape, network = shape_of(variant), _network(net)
         width, tokens = shape.channels, "N,token,C"
         latents = {name: torch.from_numpy(value) for name, value in _made_up_latents(shape).items()}
@@ -151,7 +171,9 @@ class GladFamily:
             outputs=maps,
             layouts={**dict.fromkeys((*cached, *told), tokens), **dict.fromkeys(("search", *maps), "NCHW")},
         )
-        return [pool, template, search]
+        diffusion = network.diffusion
+        before = [] if diffusion is None else diffusion_graphs(diffusion, shape.template_size, tuple(latents))
+        return [*before, pool, template, search]
 
     def tracker_spec(self, variant: str) -> dict[str, Any]:
         """Return the manifest's `tracker` object; the loop is that of the other trackers with a centre head."""
@@ -174,8 +196,8 @@ class GladFamily:
 
     def reference(self, variant: str, net: nn.Module) -> GladReference:
         """Return the published loop around a loaded network; it follows what the gate describes."""
-        latents = [torch.from_numpy(value) for value in _made_up_latents(shape_of(variant)).values()]
-        return GladReference(_network(net), latents)
+        network, shape = _network(net), shape_of(variant)
+        return GladReference(network, _describer(network, shape))
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
@@ -185,8 +207,11 @@ class GladFamily:
         found = THRESHOLDS[precision]
         if not found.tensor_max_abs:
             return found
-        told = dict.fromkeys(told_names(len(shape_of(variant).latent_grids)), _TOLD)
-        return replace(found, tensor_max_abs={**found.tensor_max_abs, **told})
+        shape = shape_of(variant)
+        told = dict.fromkeys(told_names(len(shape.latent_grids)), _TOLD)
+        diffused = {"context": _CONTEXT, "noisy": _NOISY, **dict.fromkeys(_made_up_latents(shape), _LATENT)}
+        limits = {**found.tensor_max_abs, **told, **diffused}
+        return replace(found, tensor_max_abs=limits, optional=tuple(diffused))
 
     @torch.no_grad()
     def parity_inputs(
@@ -194,16 +219,20 @@ class GladFamily:
     ) -> Iterator[ParityInput]:
         """Run the reference loop over RGB `frames` from `box` and yield what each graph is fed there."""
         network, tracker = _network(net), self.reference(variant, net)
-        latents = _made_up_latents(network.shape)
-        yield ParityInput(POOL_ROLE, dict(latents))
-        told = PoolGraph(network).eval()(*map(torch.from_numpy, latents.values()))
         tracker.init(frames[0], box)
         if tracker.template is None:  # for the type checker
             raise TypeError("init made no template")
+        latents = _made_up_latents(network.shape)
+        if network.diffusion is not None:
+            given, found = _diffusion_inputs(network.diffusion, tracker.template)
+            yield from given
+            latents = {name: value.numpy() for name, value in zip(latents, found, strict=True)}
+        yield ParityInput(POOL_ROLE, dict(latents))
+        told = PoolGraph(network).eval()(*map(torch.from_numpy, latents.values()))
         yield ParityInput("template", {"image": tracker.template.numpy()})
         tokens, qkv = TemplateGraph(network).eval()(tracker.template)
-        given = dict(zip(("tokens", "qkv", *told_names(len(latents))), (tokens, qkv, *told), strict=True))
-        cached = {name: value.numpy() for name, value in given.items()}
+        given_once = dict(zip(("tokens", "qkv", *told_names(len(latents))), (tokens, qkv, *told), strict=True))
+        cached = {name: value.numpy() for name, value in given_once.items()}
         for frame in frames[1:]:
             search, _ = tracker.search_input(frame)
             tracker.update(frame)
@@ -215,6 +244,48 @@ def _made_up_latents(shape: GladShape) -> dict[str, NDArray[np.float32]]:
     """Return what stands for Stable Diffusion's feature maps where it is not at hand: noise, the same everywhere."""
     sides = enumerate(shape.latent_grids)
     return {f"latent_{k}": noise(f"latent.{k}", (1, shape.latent_width, side, side)) for k, side in sides}
+
+
+def _prompt(context: int) -> NDArray[np.int32]:
+    """Return the ids (1, context) of the gate's sentence."""
+    ids = np.full((1, context), PROMPT_IDS[-1], np.int32)
+    ids[0, : len(PROMPT_IDS)] = PROMPT_IDS
+    return ids
+
+
+def _noises(side: int) -> list[Tensor]:
+    """Return both noises of a picture of `side` pixels, as the runtime makes them."""
+    shape = (1, DIFFUSION.latent_channels, side // 8, side // 8)
+    return [torch.from_numpy(noise(name.replace("_", ".", 1), shape, NOISE_SEED)) for name in NOISES]
+
+
+def _describer(net: GladNet, shape: GladShape) -> Callable[[Tensor], Sequence[Tensor]]:
+    """Return what gives the feature maps of a template and of the gate's sentence, or those that stand for them."""
+    diffusion = net.diffusion
+    if diffusion is None:
+        made_up = [torch.from_numpy(value) for value in _made_up_latents(shape).values()]
+        return lambda _: made_up
+
+    @torch.no_grad()
+    def describe(template: Tensor) -> Sequence[Tensor]:
+        ids = torch.from_numpy(_prompt(diffusion.shape.text.context))
+        found: Sequence[Tensor] = diffusion(ids, template, *_noises(template.shape[-1]))
+        return found
+
+    return describe
+
+
+def _diffusion_inputs(net: Diffusion, template: Tensor) -> tuple[list[ParityInput], Sequence[Tensor]]:
+    """Return what the diffusion model's graphs are fed for a template, and the feature maps that come out."""
+    ids = torch.from_numpy(_prompt(net.shape.text.context))
+    noises = _noises(template.shape[-1])
+    noisy, context = LatentGraph(net)(template, *noises), net.text_encoder(ids)
+    fed = [
+        ParityInput("text", {"ids": ids.numpy()}),
+        ParityInput("vae", {"image": template.numpy(), **{k: v.numpy() for k, v in zip(NOISES, noises, strict=True)}}),
+        ParityInput("unet", {"noisy": noisy.numpy(), "context": context.numpy()}),
+    ]
+    return fed, net(ids, template, *noises)
 
 
 def _network(net: nn.Module) -> GladNet:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgetrack.export.models.centre_head import CentreHead, CentreMaps, best_box
 from edgetrack.export.models.centre_net import CentreOutput
+from edgetrack.export.models.diffusion import Diffusion
 from edgetrack.export.models.glad_positions import position_table
 from edgetrack.export.models.glad_variants import GladShape
 from edgetrack.export.models.vit import PATCH, Mlp, PatchEmbed, VitBlock, attend
@@ -201,6 +202,16 @@ class GladNet(nn.Module):
         self.fd = nn.ModuleList(Decoder(shape) for _ in shape.latent_tokens)
         self.norm_output = nn.LayerNorm(shape.channels, eps=_EPS)
         self.head = CentreHead(shape.channels)
+        self._diffusion: list[Diffusion] = []  # no part of the state: the checkpoint is saved without it
+
+    def add_diffusion(self, diffusion: Diffusion) -> None:
+        """Describe targets with a loaded diffusion model."""
+        self._diffusion = [diffusion]
+
+    @property
+    def diffusion(self) -> Diffusion | None:
+        """The diffusion model, where its weights are at hand."""
+        return self._diffusion[0] if self._diffusion else None
 
     def decoders(self) -> list[Decoder]:
         """Return the decoder blocks in order, by their own type."""

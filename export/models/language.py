@@ -9,10 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 from numpy.typing import NDArray
 
 from edgetrack.export.models.clip_text import TextShape
+from edgetrack.export.models.diffusion_shape import DiffusionShape
 from edgetrack.runtime.clip_tokenizer import TokenRules
 from edgetrack.runtime.language_spec import TEXT_ROLE
 
-__all__ = ["LanguageFamily", "TextSide"]
+__all__ = ["DiffusionSide", "LanguageFamily", "TextSide"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class TextSide:
         chain: see `LanguageSpec.chain`.
         noise_seed: see `LanguageSpec.noise_seed`.
         half: see `LanguageSpec.half`.
+        diffusion: how it reads text where the files of a diffusion model are at hand; None: it has no use for one.
     """
 
     encoder: TextShape
@@ -48,6 +50,7 @@ class TextSide:
     chain: tuple[str, ...] = (TEXT_ROLE,)
     noise_seed: int = 0
     half: bool = False
+    diffusion: DiffusionSide | None = None
 
     @property
     def encodes(self) -> bool:
@@ -60,6 +63,21 @@ class TextSide:
             return {}
         wanted = self.encoder.entries(final_norm=self.final_norm)
         return {self.prefix + name: shape for name, shape in wanted.items()}
+
+
+@dataclass(frozen=True)
+class DiffusionSide:
+    """How a variant reads text with a diffusion model.
+
+    Attributes:
+        shape: of the model.
+        prefix: of its entries in the state that `ModelFamily.load_state` takes.
+        side: how text is read with it.
+    """
+
+    shape: DiffusionShape
+    prefix: str
+    side: TextSide
 
 
 @runtime_checkable

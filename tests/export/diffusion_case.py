@@ -11,11 +11,10 @@ from fartrack_case import normalised
 from golden_files import golden
 
 from edgetrack.export.clip_files import text_state
-from edgetrack.export.diffusion_files import DiffusionWeights, load_diffusion
 from edgetrack.export.loops.crop import crop
 from edgetrack.export.lora import merged
 from edgetrack.export.models.clip_text import TextShape
-from edgetrack.export.models.diffusion import Diffusion
+from edgetrack.export.models.diffusion import Diffusion, load_diffusion
 from edgetrack.export.models.diffusion_shape import STABLE_DIFFUSION_15, DiffusionShape
 from edgetrack.export.models.glad_net import thinned
 from edgetrack.export.standin import noise, synth_box, synth_frame, synth_param
@@ -68,7 +67,7 @@ def loaded_diffusion(kind: str, *, lora: bool = False) -> Diffusion:
     if lora:
         unet = {key.removeprefix("unet."): value for key, value in state.items() if key.startswith("unet.")}
         state |= {f"unet.{key}": value for key, value in merged(unet, made_up_lora(unet)).items()}
-    return load_diffusion(DiffusionWeights(state, ""), shape)
+    return load_diffusion(state, shape)
 
 
 def made_up_lora(unet) -> dict[str, torch.Tensor]:

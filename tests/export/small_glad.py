@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
+import tiny_vocabulary
 import torch
+from safetensors.torch import save_file
 
 from edgetrack.export.models import glad as module
+from edgetrack.export.models.clip_text import TextShape
+from edgetrack.export.models.diffusion import Diffusion
+from edgetrack.export.models.diffusion_shape import DiffusionShape
 from edgetrack.export.models.glad_net import GladNet
 from edgetrack.export.models.glad_positions import nominal_frequencies
 from edgetrack.export.models.glad_variants import GladShape
@@ -22,7 +28,7 @@ SMALL = GladShape(
     heads=4,
     text_width=24,
     divisor=7,  # not the grid of 6, as with L384
-    template_size=120,  # every 2.5th pixel is kept
+    template_size=128,  # not a multiple of what is kept
     latent_grids=(4, 4, 2),
     latent_width=48,
     head_width=16,
@@ -57,14 +63,37 @@ def small_net(*, bf16: bool = True) -> GladNet:
 def small_inputs(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
     """Template, search crop and what stands for Stable Diffusion's feature maps."""
     generator = torch.Generator().manual_seed(seed)
-    template = torch.randn(1, 3, 120, 120, generator=generator)
+    template = torch.randn(1, 3, 128, 128, generator=generator)
     search = torch.randn(1, 3, 96, 96, generator=generator)
     return template, search, [torch.randn(1, 48, side, side, generator=generator) for side in SMALL.latent_grids]
+
+
+TEXT = TextShape("a small CLIP", width=16, heads=2, layers=1, vocabulary=tiny_vocabulary.SIZE, context=12)
+DIFFUSION = DiffusionShape(
+    "a small diffusion model", TEXT, vae_widths=(16, 16, 32, 32), unet_widths=(16, 32, 48, 48), heads=4, groups=8
+)
+
+
+def write_diffusion(folder: Path) -> Path:
+    """A folder in diffusers' layout with stand-in weights for the small model."""
+    with torch.device("meta"):
+        shapes = {name: tuple(value.shape) for name, value in Diffusion(DIFFUSION).state_dict().items()}
+    state = {name: torch.from_numpy(value) for name, value in synth_state(shapes).items()}
+    for part in ("text_encoder", "vae", "unet"):
+        (folder / part).mkdir(parents=True)
+        own = {name.removeprefix(f"{part}."): v for name, v in state.items() if name.startswith(f"{part}.")}
+        file = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+        save_file(own, folder / part / f"{file}.safetensors")
+    (folder / "tokenizer").mkdir()
+    tiny_vocabulary.write_tokenizer(folder / "tokenizer")
+    return folder
 
 
 def install(monkeypatch) -> None:
     """Let the family have the small sizes, whatever variant is asked for, and weights that move boxes."""
     monkeypatch.setattr(module, "shape_of", lambda _: SMALL)
+    monkeypatch.setattr(module, "DIFFUSION", DIFFUSION)
+    monkeypatch.setattr(module, "PROMPT_IDS", (TEXT.vocabulary - 2, 97, 300, TEXT.vocabulary - 1))
     load = module.GladFamily.load_state
     monkeypatch.setattr(
         module.GladFamily, "load_state", lambda family, net, variant, state: load(family, net, variant, lively(state))

@@ -48,7 +48,7 @@ def test_recorded_pass(kind):
     """All stages of one pass; strides as the file stores them."""
     vectors, net, given = golden("glad_b256"), loaded_diffusion(kind), model_inputs(kind)
     sd = kind == "sd"
-    ids = torch.cat([empty_sentence(77), given.ids])
+    ids = torch.cat([empty_sentence(SHAPES[kind].text), given.ids])
     assert np.array_equal(ids, vectors["sd_ids"])
     told = net.text_encoder(ids)
     compare(told[:, ::7, ::16] if sd else told, vectors[f"{kind}_text"], TEXT, "text")

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from edgetrack.errors import CheckpointError, InputError
 from edgetrack.export.diffusion_files import (
     image_encoder_state,
-    load_diffusion,
     read_diffusion,
     unet_state,
     vocabulary_of,
 )
 from edgetrack.export.lora import merged
+from edgetrack.export.models.diffusion import load_diffusion
 
 SHAPE = SHAPES["sdtiny"]
 FILES = {
@@ -91,7 +91,7 @@ def test_a_lora_beside_the_folder(tmp_path):
         for key in ("vae", "diffusion")
     ]
     with torch.no_grad():
-        found = load_diffusion(weights, SHAPE)(given.ids, given.image, *noises)
+        found = load_diffusion(weights.state, SHAPE)(given.ids, given.image, *noises)
     for k, value in enumerate(found):
         np.testing.assert_allclose(value, vectors[f"lora_feat_{k}"], rtol=0, atol=2e-3)
 

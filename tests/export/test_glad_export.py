@@ -1,4 +1,7 @@
-"""GLAD through the whole pipeline at small sizes: built, proven with a description, loaded and told what to follow."""
+"""GLAD through the whole pipeline at small sizes: built, proven with a description, loaded and told what to follow.
+
+Here for OpenVINO; test_glad_described.py does it for ONNX Runtime, with a diffusion model.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ def make(clip: Clip, folder: Path, target: str = "onnx", precision: str = "fp32"
 
 @pytest.fixture(scope="module")
 def made(clip, tmp_path_factory) -> Made:
-    return make(clip, tmp_path_factory.mktemp("glad"))
+    return make(clip, tmp_path_factory.mktemp("glad"), "openvino")
 
 
 def check(made: Made, precision: str = "fp32") -> None:
@@ -74,9 +77,10 @@ def test_built_and_proven(made):
     check(made)
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.big)])
-def test_built_and_proven_for_openvino(clip, tmp_path, precision):
-    check(make(clip, tmp_path, "openvino", precision), precision)
+@pytest.mark.big
+@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16")])
+def test_built_and_proven_otherwise(clip, tmp_path, target, precision):
+    check(make(clip, tmp_path, target, precision), precision)
 
 
 @pytest.mark.big
@@ -93,7 +97,7 @@ def test_the_gate_sees_what_is_wrong(clip, tmp_path, monkeypatch, broken):
         monkeypatch.setattr(graphs.DecoderGraph, "_cross", _plain)
     elif broken == "description":
         real = module.GladReference.__init__
-        flipped = lambda loop, net, latents: real(loop, net, [-latent for latent in latents])  # noqa: E731
+        flipped = lambda loop, net, of: real(loop, net, lambda image: [-latent for latent in of(image)])  # noqa: E731
         monkeypatch.setattr(module.GladReference, "__init__", flipped)
     else:
         spec = GLAD.tracker_spec("glad-b256")

@@ -20,7 +20,7 @@ RUNS = [("glad_b256", 2), *(pytest.param(name, None, marks=pytest.mark.big) for 
 @pytest.mark.parametrize(("name", "frames"), RUNS)
 def test_recorded_run(name, frames):
     vectors = golden(name)
-    tracker = GladReference(loaded_network(name, lively=True), latents())
+    tracker = GladReference(loaded_network(name, lively=True), lambda _: latents())
     tracker.init(synth_frame(0), synth_box(0))
     for index, (expected, state) in enumerate(
         zip(vectors["lively_boxes"][:frames], vectors["lively_state"][:frames], strict=True)
@@ -37,7 +37,7 @@ def test_what_is_described_moves_the_box():
     _, _, features = small_inputs()
     boxes = []
     for told in (features, [-feature for feature in features]):
-        tracker = GladReference(small_net(), told)
+        tracker = GladReference(small_net(), lambda _, told=told: told)
         tracker.init(synth_frame(0), synth_box(0))
         boxes.append(tracker.update(synth_frame(1)))
     assert np.abs(np.subtract(*boxes)).max() > 0.1
@@ -45,12 +45,12 @@ def test_what_is_described_moves_the_box():
 
 def test_update_before_init():
     with pytest.raises(InputError, match="init"):
-        GladReference(small_net(), small_inputs()[2]).update(synth_frame(0))
+        GladReference(small_net(), lambda _: small_inputs()[2]).update(synth_frame(0))
 
 
 def test_scores_of_all_cells_are_decoded_with_the_divisor():
     """Cell 13 of 6 x 6 is read as row 1, column 6 of 7 (oddity O2)."""
-    tracker = GladReference(small_net(), small_inputs()[2])
+    tracker = GladReference(small_net(), lambda _: small_inputs()[2])
     tracker.init(synth_frame(0), synth_box(0))
     tracker.update(synth_frame(1))
     maps, index = tracker.step.output.maps, tracker.step.argmax
