@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgetrack.cli import console
-from edgetrack.cli.options import DeviceOption, EngineOption, ThreadsOption
+from edgetrack.cli.options import DeviceOption, EngineOption, JsonOption, ThreadsOption
 from edgetrack.errors import EngineUnavailable, InputError
 
 __all__ = ["run"]
@@ -53,6 +53,7 @@ def run(
         int, typer.Option("--max-upload-mb", min=0, max=65536, help="Largest video that may be sent; 0: none.")
     ] = 512,
     jpeg_quality: Annotated[int, typer.Option("--jpeg-quality", min=10, max=100, help="Of the live pictures.")] = 80,
+    as_json: JsonOption = False,
 ) -> None:
     """Open a page in the browser: choose artifact and source, draw a box or type a sentence, and watch.
 
@@ -90,7 +91,14 @@ def run(
         engine=engine,
         threads=threads,
     )
-    serve(place, options, lambda address: console.line(f"open {address} (Ctrl-C ends)"))
+
+    def ready(address: str) -> None:
+        if as_json:
+            console.emit_json({"schema": 1, "address": address, "token": token})
+        else:
+            console.line(f"open {address} (Ctrl-C ends)")
+
+    serve(place, options, ready)
 
 
 def _names(local: bool, given: list[str]) -> list[str]:

@@ -20,6 +20,7 @@ __all__ = ["Artifacts", "Media", "camera", "stream"]
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".mts", ".wmv", ".flv")
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 _MOST_LISTED = 2000
+_MOST_PATH = 4096
 _MOST_CAMERA = 99
 _SCHEMES = ("rtsp", "rtsps", "http", "https")
 _MOST_URL = 2048
@@ -96,11 +97,10 @@ class Media:
             NotAllowed: it leads out of the folders.
             InputError: it is malformed, or there is no such video.
         """
-        if not isinstance(asked, str) or "\0" in asked or "\\" in asked or len(asked) > 4096:
+        if not isinstance(asked, str) or "\0" in asked or "\\" in asked or len(asked) > _MOST_PATH:
             raise InputError("media is not a path of the list; choose one of it")
         head, _, inner = asked.partition("/")
-        parts = PurePosixPath(inner).parts
-        if not inner or inner.startswith("/") or ".." in parts:
+        if inner.startswith("/") or ".." in PurePosixPath(inner).parts:
             raise NotAllowed(f"media {asked[:80]!r} leads out of the folders that are served; choose one of the list")
         if head == "bundled":
             paths = [path for path in self.bundled if path.name == inner]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.errors import EdgetrackError, InputError
+from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import one_line
 from edgetrack.video import Source
 
@@ -42,12 +43,17 @@ class Feed(ABC):
     count: int | None
     live: bool
 
-    def __init__(self) -> None:
+    def __init__(self, choice: SourceChoice) -> None:
+        self._choice = choice
         self.position = 0
         self.ended = False
         self.dropped = 0
         self.trouble = ""
         self.reconnects = 0
+
+    def _say(self, text: str) -> None:
+        """Show what is the matter; an address may hold a password, and a path is nobody's business."""
+        self.trouble = text.replace(self._choice.name, self._choice.label)
 
     @abstractmethod
     def peek(self, timeout_s: float) -> Frame | None:
@@ -75,8 +81,9 @@ class FileFeed(Feed):
 
     live = False
 
-    def __init__(self, source: Source) -> None:
-        super().__init__()
+    def __init__(self, choice: SourceChoice, source: Source) -> None:
+        """`source` is what `choice` names, open."""
+        super().__init__(choice)
         self._source = source
         self._kept: Frame | None = None
         self.size, self.fps, self.count = source.size, source.fps, source.count
@@ -86,7 +93,7 @@ class FileFeed(Feed):
         if self._kept is None and not self.ended:
             self._kept = self._source.read()
             self.ended = self._kept is None
-            self.trouble = "; ".join(self._source.warnings) if self.ended else ""
+            self._say("; ".join(self._source.warnings) if self.ended else "")
         return self._kept
 
     def take(self, timeout_s: float) -> Frame | None:
@@ -116,9 +123,9 @@ class LiveFeed(Feed):
     live = True
     count = None
 
-    def __init__(self, source: Source, opener: Opener) -> None:
-        """`source` is open; `opener` opens it again by its name."""
-        super().__init__()
+    def __init__(self, choice: SourceChoice, source: Source, opener: Opener) -> None:
+        """`source` is what `choice` names, open; `opener` opens it again."""
+        super().__init__(choice)
         self.size, self.fps = source.size, source.fps
         self._source = source
         self._opener = opener
@@ -178,22 +185,30 @@ class LiveFeed(Feed):
                     self._latest = frame
                     self.trouble = ""
                     self._changed.notify_all()
-            self.trouble = "the source broke off; opening it again"
+            self._say("the source broke off; opening it again")
         except Exception as error:  # noqa: BLE001 (whatever a driver raises, the source is opened again)
-            self.trouble = f"{one_line(error)}; opening it again"
+            self._say(f"{one_line(error)}; opening it again")
         return came
 
     def _opened(self) -> Source | None:
         try:
-            source = self._opener(self._source.name)
+            source = self._opener(self._choice.name)
         except EdgetrackError as error:
-            self.trouble = f"{one_line(error)}; trying again"
+            self._say(f"{one_line(error)}; trying again")
             return None
         self.reconnects += 1
         return source
 
 
-def open_feed(name: str, opener: Opener) -> Feed:
-    """Open what `opener` opens by `name`, `edgetrack.video.open_source` usually; its errors pass through."""
-    source = opener(name)
-    return LiveFeed(source, opener) if source.live else FileFeed(source)
+def open_feed(choice: SourceChoice, opener: Opener) -> Feed:
+    """Open a source with `opener`, `edgetrack.video.open_source` usually.
+
+    Raises:
+        InputError: it cannot be opened; says so by its label, because an address may hold a password.
+        EngineUnavailable: OpenCV is not installed.
+    """
+    try:
+        source = opener(choice.name)
+    except InputError as error:
+        raise InputError(str(error).replace(choice.name, choice.label)) from error
+    return LiveFeed(choice, source, opener) if source.live else FileFeed(choice, source)

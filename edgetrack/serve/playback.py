@@ -45,7 +45,7 @@ class Playback:
             EngineUnavailable: OpenCV is not installed.
         """
         self.close()
-        self.maybe_feed = open_feed(choice.name, self._opener)
+        self.maybe_feed = open_feed(choice, self._opener)
         self.choice = choice
         self.preview(_FIRST_S)
 
