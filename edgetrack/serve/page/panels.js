@@ -119,6 +119,7 @@ function enable({ phase, model, source, run, busy }) {
     file: idle, "close-source": idle && source, pause: phase === "running", resume: phase === "paused", step: phase === "paused",
     stop: ACTIVE.includes(phase), restart: run && file && phase !== "starting" && !busy, rewind: file && phase !== "starting",
     seek: file && phase !== "starting", start: model && OVER.includes(phase), switch: ["running", "paused"].includes(phase),
+    record: !ACTIVE.includes(phase), pace: !source?.live, every: !source?.live,
     locate: model && OVER.includes(phase),
   };
   for (const [id, yes] of Object.entries(may)) el(id).disabled = !yes;
