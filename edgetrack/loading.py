@@ -38,7 +38,8 @@ def load(
         path: the folder that `edgetrack export` wrote.
         device: "cpu", "cuda", "cuda:0", "GPU", "NPU", ... as the engine names them; "auto" is the device the
             artifact was built for. There is no fallback: a device that is not here is an error.
-        engine: "onnxruntime" or "openvino"; None is the engine the artifact was built for.
+        engine: a name in `edgetrack.runtime.engines.ENGINES`, which `edgetrack doctor` lists; None is the engine the
+            artifact was built for.
         threads: CPU threads of one network call; None leaves it to the engine.
         cache_dir: folder where the engine may keep compiled networks; None: nowhere.
         history_mib: bound on the memory of past templates in MiB; None is the artifact's own bound. Only for

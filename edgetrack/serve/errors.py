@@ -22,4 +22,6 @@ def one_line(error: BaseException) -> str:
         return text
     if isinstance(error, MemoryError):
         return "out of memory; close other programs, or use a smaller model"
+    if isinstance(error, OSError):
+        return f"{error.strerror or text}; check the disk of the server"
     return f"internal error: {type(error).__name__}: {text}".rstrip(": ")

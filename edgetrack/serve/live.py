@@ -44,9 +44,8 @@ class Viewer:
         """Accept the socket and send until the viewer goes."""
         loop = asyncio.get_running_loop()
 
-        def receive(picture: Picture | None) -> None:
-            if picture is not None:
-                loop.call_soon_threadsafe(self._offer, picture)
+        def receive(picture: Picture) -> None:
+            loop.call_soon_threadsafe(self._offer, picture)
 
         await self._socket.accept()
         self._pictures.add(receive)

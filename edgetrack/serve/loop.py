@@ -36,7 +36,7 @@ class Run:
         start: what it began with.
         start_described: what the text side made of that; None for trackers that read no text.
         first: number of the frame that it began with.
-        target: what is followed now.
+        text: what is followed now, where a text or target pack says so; else "".
         recorder: None where no video was asked for.
     """
 
@@ -44,7 +44,7 @@ class Run:
     start: Target
     start_described: TargetPack | None
     first: int
-    target: Target
+    text: str
     recorder: Recorder | None
 
     def facts(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Run:
             "first": self.first,
             "frames": len(self.log),
             "full": self.log.full,
-            "text": self.target.text or (self.target.pack.stem if self.target.pack else ""),
+            "text": self.text,
             "recording": recorder is not None and recorder.done is None and not recorder.trouble,
             "video": recorder is not None and recorder.done is not None,
             "video_trouble": "" if recorder is None else recorder.trouble,
@@ -108,7 +108,7 @@ class Loop:
             self.run.recorder.remove()
         self._runs += 1
         recorder = Recorder(self._folder / f"run-{self._runs}.mp4", feed.size, feed.fps) if record else None
-        self.run = Run(TrackLog(self._runs), target, described, shown.number, target, recorder)
+        self.run = Run(TrackLog(self._runs), target, described, shown.number, _text_of(target, described), recorder)
         self.clock = StageClock()
         self.error = ""
         self._due = 0.0
@@ -131,7 +131,7 @@ class Loop:
             if self._playback.consume(shown):
                 self._note(shown.number, shown.frame, result)
         if self.run is not None:
-            self.run.target = target
+            self.run.text = _text_of(target, described)
 
     def locate(self, target: Target, described: TargetPack | None) -> FrameResult:
         """Return, and show, where the tracker finds what a text describes in the frame shown, without a run."""
@@ -275,6 +275,10 @@ def _result(model: LoadedModel, *, ok: bool, seconds: float) -> FrameResult:
 def _description(target: Target, described: TargetPack | None) -> dict[str, Any]:
     """Return how to tell a tracker; one that reads no text is given what it will refuse."""
     return {"text": target.text, "pack": target.pack} if described is None else {"pack": described}
+
+
+def _text_of(target: Target, described: TargetPack | None) -> str:
+    return (target.text or "") if described is None else described.text
 
 
 def _ms_since(began: float) -> float:

@@ -16,7 +16,7 @@ __all__ = ["Picture", "Pictures", "encode_jpeg"]
 _WAIT_S = 0.2
 _MAX_SIDE_PX = 1280
 
-Receiver = Callable[["Picture | None"], None]
+Receiver = Callable[["Picture"], None]
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,19 @@ class Pictures:
         self._period_s = 1 / max_fps
         self._lock = threading.Lock()
         self._receivers: set[Receiver] = set()
+        self._last: Picture | None = None
         self._wanted = threading.Event()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="edgetrack-pictures", daemon=True)
         self._thread.start()
 
     def add(self, receiver: Receiver) -> None:
-        """Call `receiver` with every picture from now on, in the encoder's thread; None: nothing is shown any more."""
+        """Call `receiver` with what is shown, and with every picture from now on, in the encoder's thread."""
         with self._lock:
             self._receivers.add(receiver)
             self._wanted.set()
+            if self._last is not None and self._last.count == self._slot.get()[0]:
+                receiver(self._last)
 
     def remove(self, receiver: Receiver) -> None:
         """Undo `add`; without receivers nothing is encoded."""
@@ -76,8 +79,6 @@ class Pictures:
     def _run(self) -> None:
         seen = 0
         while not self._closed.is_set():
-            if not self._wanted.is_set():
-                seen = 0  # whoever comes next gets the frame that is shown then
             self._wanted.wait()
             began = time.perf_counter()
             count, shown = self._slot.wait(seen, _WAIT_S)
@@ -85,9 +86,12 @@ class Pictures:
                 continue
             seen = count
             picture = None if shown is None else Picture(count, encode_jpeg(shown.frame, self._quality), shown)
-            self.encoded += picture is not None
             with self._lock:
+                self._last = picture
                 receivers = list(self._receivers)
+            if picture is None:
+                continue
+            self.encoded += 1
             for receiver in receivers:
                 receiver(picture)
             self._closed.wait(max(0.0, self._period_s - (time.perf_counter() - began)))

@@ -78,6 +78,7 @@ def serve(place: Place, options: Options, ready: Callable[[str], None]) -> None:
             access_log=False,
             lifespan="off",
             server_header=False,
+            proxy_headers=False,
             ws_max_size=_MOST_MESSAGE,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=_GOODBYE_S,

@@ -10,13 +10,13 @@ from urllib.parse import unquote
 
 from edgetrack.errors import EdgetrackError, InputError
 from edgetrack.serve.control import SourceChoice
-from edgetrack.serve.errors import one_line
+from edgetrack.serve.errors import NotNow, one_line
 from edgetrack.serve.feed import Opener
 
 __all__ = ["TooLarge", "Uploads", "display_name"]
 
 _MOST_KEPT = 4
-_MOST_PACK = 64 << 20
+_MOST_AT_ONCE = 2
 _SNIFFED = 4096
 _MOST_LABEL = 80
 
@@ -35,6 +35,7 @@ class Uploads:
         self._opener = opener
         self._videos: OrderedDict[str, SourceChoice] = OrderedDict()
         self._packs: OrderedDict[str, Path] = OrderedDict()
+        self._coming = 0
 
     async def receive(self, chunks: AsyncIterator[bytes], announced: int | None, most: int | None = None) -> Path:
         """Write what comes to a new file and return it; a file that is refused is removed.
@@ -46,23 +47,22 @@ class Uploads:
 
         Raises:
             TooLarge: it is, or says it is; nothing more is read.
+            NotNow: two others are being sent.
         """
         limit = self._max_bytes if most is None else most
+        if (announced or 0) > limit:
+            raise _too_large(limit)
+        if self._coming >= _MOST_AT_ONCE:
+            raise NotNow("other files are being sent just now; try again when they are here")
+        self._coming += 1
         path = self._folder / f"upload-{secrets.token_hex(16)}"
-        size = announced or 0
         try:
-            with path.open("xb") as file:
-                if size > limit:
-                    raise _too_large(limit)
-                size = 0
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > limit:
-                        raise _too_large(limit)
-                    file.write(chunk)
+            await _write(path, chunks, limit)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
+        finally:
+            self._coming -= 1
         return path
 
     def accept_video(self, path: Path, label: str) -> str:
@@ -110,6 +110,16 @@ class Uploads:
         if not isinstance(name, str) or name not in self._packs:
             raise InputError(f"target pack {str(name)[:80]!r} is not here; send the file again")
         return self._packs[name]
+
+
+async def _write(path: Path, chunks: AsyncIterator[bytes], limit: int) -> None:
+    size = 0
+    with path.open("xb") as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            file.write(chunk)
 
 
 def _too_large(limit: int) -> TooLarge:

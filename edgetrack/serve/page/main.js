@@ -224,8 +224,8 @@ connect({
   onConnection: (up) => {
     el("connection").textContent = up ? "connected" : "not connected";
     el("connection").classList.toggle("off", !up);
+    if (up) attempt(refresh);
   },
 });
 el("video").setAttribute("href", "/api/video");
-await attempt(refresh);
-el("boxes").setAttribute("href", `/api/boxes?format=${el("format").value}`);
+el("boxes").setAttribute("href", `/api/boxes?format=${el("format").value || "csv"}`);

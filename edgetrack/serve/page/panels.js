@@ -100,15 +100,17 @@ function showStages(stages) {
   const rows = entries.map(([name, ms]) => row(name, ms, ""));
   if (entries.length) rows.push(row("total", total, "total"));
   el("stages").tBodies[0].replaceChildren(...rows);
-  el("stages").hidden = !entries.length;
+  el("stages-card").hidden = !entries.length;
 }
 
 function hint(model, phase) {
-  const verb = ["running", "paused"].includes(phase) ? "switch" : "start";
   if (!model) return "Load an artifact first.";
-  if (!model.reads_text) return `Drag a box on the picture, then ${verb}.`;
-  if (!model.needs_box) return `Type a sentence (a box is not needed), then ${verb}.`;
-  return `Drag a box on the picture${model.needs_text ? " and type a sentence" : "; a sentence may help"}, then ${verb}.`;
+  if (["running", "paused"].includes(phase)) {
+    return model.reads_text ? "Type another sentence or drag another box, then switch." : "Drag another box on the picture, then switch.";
+  }
+  if (!model.reads_text) return "Drag a box on the picture, then start.";
+  if (!model.needs_box) return "Type a sentence (a box is not needed), then start.";
+  return `Drag a box on the picture${model.needs_text ? " and type a sentence" : "; a sentence may help"}, then start.`;
 }
 
 function enable({ phase, model, source, run, busy }) {
@@ -119,6 +121,7 @@ function enable({ phase, model, source, run, busy }) {
     file: idle, "close-source": idle && source, pause: phase === "running", resume: phase === "paused", step: phase === "paused",
     stop: ACTIVE.includes(phase), restart: run && file && phase !== "starting" && !busy, rewind: file && phase !== "starting",
     seek: file && phase !== "starting", start: model && OVER.includes(phase), switch: ["running", "paused"].includes(phase),
+    record: !ACTIVE.includes(phase), pace: !source?.live, every: !source?.live,
     locate: model && OVER.includes(phase),
   };
   for (const [id, yes] of Object.entries(may)) el(id).disabled = !yes;

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -121,8 +122,15 @@ class FakeTracker:
         self.closed = True
 
 
+class Told(NamedTuple):
+    """Stands for a target pack."""
+
+    word: str
+    text: str
+
+
 class FakeTextSide:
-    """Encodes "text" as ("told", text) when its gate is open; "bad" is refused."""
+    """Encodes a text as ("told", text) when its gate is open; "bad" is refused."""
 
     def __init__(self) -> None:
         self.gate = threading.Event()
@@ -136,7 +144,7 @@ class FakeTextSide:
         assert self.gate.wait(20)
         if text == "bad":
             raise InputError("the text says nothing")
-        return ("told", text)
+        return Told("told", text)
 
     def close(self) -> None:
         self._thread.shutdown()

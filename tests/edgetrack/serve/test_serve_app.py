@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -17,8 +18,10 @@ from starlette.websockets import WebSocketDisconnect
 from edgetrack import demo
 from edgetrack.cli import main
 from edgetrack.serve.app import Options
+from edgetrack.serve.errors import NotNow
 from edgetrack.serve.model import ModelChoice
 from edgetrack.serve.session import Session
+from edgetrack.serve.uploads import TooLarge, Uploads
 
 BYTES = {"content-type": "application/octet-stream"}
 JSON = {"content-type": "application/json"}
@@ -199,22 +202,40 @@ def test_an_upload_that_is_no_video_is_refused_and_removed(client, tmp_path, con
 
 
 def test_uploads_are_limited_while_they_come(tmp_path):
-    sent = []
-
-    def chunks(count: int):
-        for index in range(count):
-            sent.append(index)
-            yield demo.CLIP.read_bytes()[:1024].ljust(1024)
-
     with client_of(tmp_path, options=Options(max_upload_bytes=10_240)) as client:
         announced = BYTES | {"content-length": "10241"}
         assert "larger than" in error(client.post("/api/uploads/video", content=bytes(10_241), headers=announced), 413)
-        assert "larger than" in error(client.post("/api/uploads/video", content=chunks(50), headers=BYTES), 413)
+        chunks = (bytes(1024) for _ in range(50))
+        assert "larger than" in error(client.post("/api/uploads/video", content=chunks, headers=BYTES), 413)
         assert list(tmp_path.iterdir()) == []
         assert "content type" in error(client.post("/api/uploads/video", content=b"x"), 400)
         assert error(client.post("/api/uploads/program", content=b"x", headers=BYTES), 404)
         assert "target pack" in error(client.post("/api/uploads/pack", content=b"x" * 99, headers=BYTES), 400)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_too_large_is_not_read_to_its_end(tmp_path):
+    sent = []
+
+    async def chunks():
+        for index in range(50):
+            sent.append(index)
+            await asyncio.sleep(0)
+            yield bytes(1024)
+
+    async def send() -> None:
+        uploads = Uploads(tmp_path, 10_240, None)
+        with pytest.raises(TooLarge):
+            await uploads.receive(chunks(), announced=None)
+        assert len(sent) == 11
+        with pytest.raises(TooLarge):
+            await uploads.receive(chunks(), announced=10_241)
+        assert len(sent) == 11
+        under_way = [uploads.receive(chunks(), None, 10**6) for _ in range(3)]
+        done = await asyncio.gather(*under_way, return_exceptions=True)
+        assert [isinstance(item, NotNow) for item in done] == [False, False, True]
+
+    asyncio.run(send())
 
 
 def test_media_stay_inside_their_folders(tmp_path, frames):

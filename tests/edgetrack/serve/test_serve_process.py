@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -17,6 +19,15 @@ from edgetrack import demo
 from edgetrack.cli import main
 
 BYTES = {"content-type": "application/octet-stream"}
+
+
+def test_the_server_imports_no_engine_and_nothing_that_builds_for_one():
+    code = "import edgetrack.serve.server, sys; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "edgetrack.serve.app" in loaded
+    assert not loaded & {"torch", "onnx", "onnxruntime", "openvino", "cv2", "edgetrack.export"}
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

@@ -300,11 +300,12 @@ def test_nothing_is_encoded_while_nobody_looks(make):
     session.start(START)
     wait_for(lambda: ended(session))
     assert pictures.encoded == 0
-    got = []
+    got, also = [], []
     pictures.add(got.append)
-    pictures.add(lambda picture: None)
     wait_for(lambda: got)
+    pictures.add(also.append)
     assert (pictures.encoded, got[0].shown.number) == (1, 49)
+    assert also == got  # the same picture, encoded once for both
     pictures.close()
 
 
