@@ -176,10 +176,7 @@ def tune(
         "data": list(data),
         "sequences": len(sequences),
         "threads": options.threads,
-        "conventions": {
-            **CONVENTIONS,
-            "fps": f"{options.updates} updates of the whole loop on {footage.name}, median of {_ROUNDS} rounds",
-        },
+        "conventions": {**CONVENTIONS, "fps": timed},
         "rows": rows,
     }
     write_document(options.folder / "tune.json", document)
