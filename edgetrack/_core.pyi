@@ -228,6 +228,20 @@ class CentreHeadTracker(CropLoop):
                 other one.
         """
 
+    def set_told(self, name: str, values: NDArray[np.floating[Any]]) -> None:
+        """Give an input of the search graph that the spec lists as `told`: what the target was described with.
+
+        It stays until the next one, through `init` and `reset` too; given between two frames, the next frame is
+        searched for the new target.
+
+        Raises:
+            InputError: no such name, another number of values, or some are not finite.
+        """
+
+    @property
+    def is_told(self) -> bool:
+        """Whether all that the spec lists as `told` was given; else `update` raises InputError."""
+
     def candidates(self, k: int) -> list[tuple[_Box, float]]:
         """Return up to `k` boxes of the last frame with their raw scores, best first.
 

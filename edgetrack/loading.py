@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgetrack.artifact import Artifact, GraphEntry
     from edgetrack.runtime.engine import Engine
     from edgetrack.runtime.graph_file import GraphFile
-    from edgetrack.runtime.language import LanguageHome
+    from edgetrack.runtime.language import Language, LanguageHome
     from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
-__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine"]
+__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine", "open_text_side"]
 
 
 def load(
@@ -57,7 +61,10 @@ def load(
 def encode_text(
     path: str | os.PathLike[str],
     text: str | Mapping[str, str],
+    frame: NDArray[np.uint8] | None = None,
+    box: Sequence[float] | None = None,
     *,
+    color: str = "bgr",
     device: str = "auto",
     engine: str | None = None,
     threads: int | None = None,
@@ -71,6 +78,9 @@ def encode_text(
     Args:
         path: the folder that `edgetrack export` wrote, with a text encoder.
         text: the target in a sentence; or in phrases, for trackers that read them.
+        frame: uint8 image in which the target is, for trackers that describe it by its picture too (GLAD).
+        box: x, y, w, h of the target in it, in pixels.
+        color: layout of the frame, see `Tracker`.
         device: see `load`.
         engine: see `load`.
         threads: see `load`.
@@ -78,10 +88,42 @@ def encode_text(
     Raises:
         ArtifactError: the folder is damaged, incomplete, of an unknown schema, or not for this engine.
         EngineUnavailable: the engine, the device or the package tokenizers is not here.
-        InputError: the text cannot be used, or the tracker reads none.
+        InputError: text, frame or box cannot be used, or the tracker reads no text.
     """
     with load(path, device=device, engine=engine, threads=threads) as tracker:
-        return tracker.encode_text(text)
+        return tracker.encode_text(text, frame, box, color=color)
+
+
+@contextmanager
+def open_text_side(
+    artifact: Artifact, *, device: str = "auto", engine: str | None = None, threads: int | None = None
+) -> Iterator[Language]:
+    """Open the text side of an artifact alone, without its search network; for another thread than the tracker's.
+
+    Its `target` makes what `tracker.init(..., pack=...)` takes. Nothing is opened in the engine before the first text.
+    See `load` for the arguments.
+
+    Raises:
+        ArtifactError: the text side does not fit the search graph.
+        EngineUnavailable: the engine or device is not here.
+        InputError: the tracker reads no text.
+    """
+    from edgetrack.errors import InputError
+    from edgetrack.fields import Fields
+    from edgetrack.runtime.graph_file import CheckedEngine
+    from edgetrack.runtime.language import TEXT_ROLE, Language, ShapesOnly
+    from edgetrack.runtime.language_spec import read_language_spec
+
+    spec = read_language_spec(Fields(dict(artifact.tracker), str(artifact.path), "tracker"))
+    if spec is None:
+        raise InputError(f"{artifact.path}: {artifact.model.variant} reads no text, it follows what a box shows")
+    graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
+    fed = [ShapesOnly.of(graph.inputs, spec.feeds) for role, graph in graphs.items() if role != TEXT_ROLE]
+    opened = open_engine(artifact, device=device, engine=engine, threads=threads)
+    try:
+        yield Language(spec, language_home(artifact), CheckedEngine(opened, graphs.values()), graphs, fed)
+    finally:
+        opened.close()
 
 
 def load_artifact(

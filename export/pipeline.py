@@ -27,6 +27,7 @@ from edgetrack.export.source import STAND_IN, Source, load_source
 from edgetrack.export.speed import FloatTwin, SpeedCheck, speed_section
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
 from edgetrack.export.targets.base import ExtraFile
+from edgetrack.runtime.loading_memory import return_freed
 
 __all__ = [
     "FIXED_STEPS",
@@ -84,6 +85,8 @@ class ExportPlan:
         words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
         words += ["--text-encoder", str(self.text.encoder)] if self.text.encoder else []
         words += ["--vocabulary", str(self.text.vocabulary)] if self.text.vocabulary else []
+        words += ["--diffusion", str(self.text.diffusion)] if self.text.diffusion else []
+        words += ["--lora", str(self.text.lora)] if self.text.lora else []
         for option in self.target.options:
             value = self.options.get(option.name, option.default)
             if value != option.default:
@@ -242,6 +245,7 @@ def run_plan(
         source = load_source(plan.variant, plan.weights, plan.seed, plan.text)
         progress.advance()
         manifest = _build(plan, source, writer.folder, threads, progress)
+        return_freed()  # a large network's copies, before the gate loads it again
         writer.write_manifest(manifest)
         artifact = read_artifact(writer.folder)
         report = check_against_source(source, artifact, clip, threads=threads, progress=progress)
@@ -309,7 +313,7 @@ def source_of(
 
 def _with_vocabulary(artifact: Artifact, text: TextFiles) -> TextFiles:
     """Return the files with the artifact's own vocabulary, where it has one and none is given."""
-    if text.vocabulary is not None or "language" not in artifact.tracker:
+    if text.vocabulary is not None or not artifact.tracker.get("language", {}).get("tokenizer"):
         return text
     return replace(text, vocabulary=artifact.file(TOKENIZER_FILE))
 

@@ -19,8 +19,9 @@ from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
 from edgetrack.runtime.language_spec import read_language_spec
 from edgetrack.runtime.target_pack import TargetPack
+from edgetrack.runtime.template_crop import TemplateCrop, template_crop
 
-__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "Tracker", "build_tracker"]
+__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "ToldCore", "Tracker", "build_tracker"]
 
 _MOST_CANDIDATES = 1 << 20  # as many as a map may have cells
 
@@ -30,6 +31,14 @@ FAMILIES: Registry[FamilyBuilder] = Registry("tracker family", ArtifactError)
 FAMILIES.register("centre-head", "edgetrack.runtime.centre_head:build_centre_head")
 FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
 FAMILIES.register("mvlm", "edgetrack.runtime.mvlm:build_mvlm")
+
+
+@runtime_checkable
+class ToldCore(Protocol):
+    """What a compiled tracker offers besides, if its search graph has inputs that it does not fill by itself."""
+
+    def set_told(self, name: str, values: NDArray[Any]) -> None:
+        """Take target data under the name that the manifest's `tracker.language.feeds` lists."""
 
 
 @runtime_checkable
@@ -74,7 +83,8 @@ def build_tracker(
         raise ArtifactError(
             "the tracker section has a part `language`, but its folder is not given; use edgetrack.load"
         )
-    return Tracker(core, engine, Language(described, home, checked, graphs, checked.sessions))
+    opener = CheckedEngine(engine, graphs.values(), keep=False)
+    return Tracker(core, engine, Language(described, home, opener, graphs, checked.sessions), template_crop(spec))
 
 
 class Tracker:
@@ -89,14 +99,22 @@ class Tracker:
     A tracker belongs to one thread at a time; several trackers may run in parallel threads.
     """
 
-    def __init__(self, core: CropLoop, engine: Engine, language: Language | None = None) -> None:
+    def __init__(
+        self,
+        core: CropLoop,
+        engine: Engine,
+        language: Language | None = None,
+        picture: TemplateCrop | None = None,
+    ) -> None:
         """Use `edgetrack.load` instead.
 
         Args:
             core: the compiled tracker.
             engine: what runs its networks.
             language: of a tracker that reads text.
+            picture: how what is inside a box becomes the template; None: the tracker is shown none.
         """
+        self._picture = picture
         self._core: CropLoop | None = core
         self._engine = engine
         self._language = language
@@ -135,8 +153,11 @@ class Tracker:
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
         image = self._image(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        target = self._target(text, pack)
+        shown = None if place is None else self.picture(image, place, color)
+        target = self._target(text, pack, shown)
         start(image, place, color)
+        if self._language is not None:
+            self._language.image = shown
         self._describe(target)
         self._color = color
         self._started = True
@@ -165,19 +186,50 @@ class Tracker:
             raise InputError("retarget was given nothing; give text='...' or pack='...'")
         self._describe(language.target(text, pack))
 
-    def encode_text(self, text: Text) -> TargetPack:
+    def encode_text(
+        self,
+        text: Text,
+        frame: NDArray[np.uint8] | None = None,
+        box: Sequence[float] | NDArray[Any] | None = None,
+        *,
+        color: str = "bgr",
+    ) -> TargetPack:
         """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
 
         Args:
             text: the target in a sentence.
+            frame: uint8 image in which the target is, for trackers that describe it by its picture too (GLAD); others
+                leave it out. None: the frame of the last `init`.
+            box: x, y, w, h of the target in it, in pixels.
+            color: layout of the frame, see the class.
 
         Raises:
-            InputError: the text cannot be used, this tracker reads no text or has no text encoder, or it is closed.
+            InputError: the text, frame or box cannot be used, this tracker reads no text or has no text encoder, or it
+                is closed.
             ArtifactError: the artifact's text side is damaged.
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         _ = self.core
-        return self._reading().encode(text)
+        language = self._reading()
+        if (frame is None) != (box is None):
+            raise InputError("a picture of the target is a frame and a box; give both or neither")
+        if frame is None or box is None:
+            return language.encode(text)
+        if not language.sees_image:
+            raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
+        return language.encode(text, self.picture(checked_frame(frame), checked_box(box), color))
+
+    def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
+        """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
+
+        It is the template's crop, normalised RGB (1, 3, T, T).
+
+        Raises:
+            InputError: frame, box or color cannot be used.
+        """
+        if self._language is None or self._picture is None or not self._language.sees_image:
+            return None
+        return self._picture.of(frame, box, color)
 
     @property
     def language(self) -> Language | None:
@@ -200,11 +252,11 @@ class Tracker:
     def _finds_by_text(self) -> bool:
         return self._language is not None and self._language.spec.without_box
 
-    def _target(self, text: Text | None, pack: Pack | None) -> TargetPack | None:
+    def _target(self, text: Text | None, pack: Pack | None, shown: NDArray[np.float32] | None) -> TargetPack | None:
         """Return the target data of a description; None for a tracker that reads no text."""
         if self._language is None and text is None and pack is None:
             return None
-        return self._reading().target(text, pack)
+        return self._reading().target(text, pack, shown)
 
     def _describe(self, target: TargetPack | None) -> None:
         """Hand checked target data to the search network and the core."""
@@ -212,6 +264,9 @@ class Tracker:
             return
         self._language.put(target.arrays)
         core = self.core
+        if isinstance(core, ToldCore):
+            for name in self._language.spec.feeds:
+                core.set_told(name, target.arrays[name])
         if isinstance(core, TextCore):
             core.set_text(target.arrays[self._language.spec.feeds[0]])
 
@@ -255,7 +310,7 @@ class Tracker:
         if not isinstance(core, CentreHeadTracker):
             raise InputError(
                 f"this tracker ({type(core).__name__}) gives no candidates, only those with a centre head (OSTrack, "
-                "GRM) do; use the box that update returns"
+                "GRM, GLAD) do; use the box that update returns"
             )
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"candidates was asked for {k!r} boxes; give a whole number, 1 or more")

@@ -1,8 +1,9 @@
 """The table of what can be traded: layers, kept template tokens and precision against accuracy, speed and size.
 
 Every cell is an artifact that went through the parity gate, is evaluated on annotated sequences and timed on the clip
-of edgetrack, one after the other on this machine. Artifacts and finished sequences are kept, so a table that was
-interrupted goes on where it was; times are always measured anew, so that those of one table belong together.
+of edgetrack, one after the other on this machine. What the gate does not pass is measured too, for the truth has the
+last word on accuracy, but is marked and never among the best. Artifacts and finished sequences are kept, so a table
+that was interrupted goes on where it was; times are always measured anew, so that those of one table belong together.
 """
 
 from __future__ import annotations
@@ -14,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import edgetrack
-from edgetrack.artifact import read_artifact
+from edgetrack.artifact import Artifact, read_artifact
 from edgetrack.benchmarks.accuracy.evaluation import evaluate, open_folder, threads_per_job
-from edgetrack.benchmarks.accuracy.metrics import CONVENTIONS
 from edgetrack.benchmarks.accuracy.plots import check_plots, write_trade_off
 from edgetrack.benchmarks.accuracy.sequences import EvalSequence
 from edgetrack.benchmarks.accuracy.subjects import artifact_subject, checkpoint_sha256
@@ -27,6 +27,7 @@ from edgetrack.benchmarks.files import write_document
 from edgetrack.benchmarks.frames import Footage, load_footage
 from edgetrack.benchmarks.loop import Plan
 from edgetrack.cli.console import Progress
+from edgetrack.data.metrics import CONVENTIONS
 from edgetrack.errors import ArtifactError, ParityError
 from edgetrack.export.models import altered_name, find_variant, variant_values
 from edgetrack.export.pipeline import ExportPlan, plan_export, run_plan
@@ -56,6 +57,7 @@ COLUMNS = (
 """Headings of `table_rows`."""
 
 
+_JUDGED = ("passed", "failed")
 _MEASURED = ("auc", "precision_20px", "ao", "loss", "mb", "fps", "total_ms", "others_share")
 
 
@@ -143,7 +145,8 @@ def tune(
 ) -> dict[str, Any]:
     """Build, evaluate and time every cell; write `tune.json` and, if wanted, `trade-off.png`; return the document.
 
-    A cell whose artifact does not pass the parity gate has an `error` instead of figures.
+    A cell whose artifact does not pass the parity gate says why in `unproven`; one that cannot be built at all, as in
+    8 bits where no choice of layers is within the budget, has an `error` instead of figures.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or is of another model.
@@ -178,14 +181,14 @@ def tune(
 
 
 def mark_best(rows: Sequence[dict[str, Any]]) -> None:
-    """Set `best` of every row: no other one is at least as accurate and as fast, and better in one of the two."""
-    measured = [row for row in rows if row["error"] is None]
+    """Set `best` of proven rows: no other such is at least as accurate and as fast, and better in one of the two."""
+    proven = [row for row in rows if row["error"] is None and row["unproven"] is None]
     for row in rows:
-        row["best"] = row["error"] is None and not any(
+        row["best"] = any(row is one for one in proven) and not any(
             other["auc"] >= row["auc"]
             and other["fps"] >= row["fps"]
             and (other["auc"], other["fps"]) != (row["auc"], row["fps"])
-            for other in measured
+            for other in proven
         )
 
 
@@ -202,7 +205,8 @@ def table_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
             ao = "-" if row["ao"] is None else f"{row['ao']:.3f}"
             figures = (f"{row['auc']:.1f}", f"{row['precision_20px']:.1f}", ao, f"{row['fps']:.1f}", f"{row['mb']:.1f}")
         costs = (f"{row['gmacs']:.2f}", f"{row['parameters'] / 1e6:.2f} M")
-        rows.append((*name, *figures, *costs, "" if row["error"] is None else "failed the parity gate"))
+        remark = "cannot be built" if row["error"] is not None else "" if row["unproven"] is None else "fails the gate"
+        rows.append((*name, *figures, *costs, remark))
     return rows
 
 
@@ -227,40 +231,50 @@ def _cell(
         "gmacs": variant.gmacs,
         "parameters": variant.parameters,
         "error": None,
+        "unproven": None,
         "best": False,
         **dict.fromkeys(_MEASURED),
     }
     try:
         if not _is_built(plan):
-            run_plan(plan, force=True, threads=options.threads)
+            run_plan(plan, force=True, allow_mismatch=True, threads=options.threads)
     except ParityError as error:
         return {**row, "error": str(error)}
     subject = artifact_subject(plan.output, threads=threads_per_job(options.threads, options.jobs))
     folder = options.folder / "eval" / plan.output.name
     found, _ = evaluate(subject, sequences, folder, data=data, jobs=options.jobs, progress=progress, plots=False)
-    overall = found["overall"]
+    overall, artifact = found["overall"], read_artifact(plan.output, verify_checksums=False)
     return {
         **row,
+        "unproven": _unproven(artifact),
         **_time(plan.output, footage, options),
         "auc": overall["pytracking"]["auc"],
         "precision_20px": overall["pytracking"]["precision"],
         "ao": None if overall["got10k"] is None else overall["got10k"]["ao"],
         "loss": overall["loss"],
-        "mb": read_artifact(plan.output, verify_checksums=False).size_bytes() / 1e6,
+        "mb": artifact.size_bytes() / 1e6,
     }
 
 
+def _unproven(artifact: Artifact) -> str | None:
+    """Return why the gate did not pass an artifact; None: it did."""
+    found = artifact.verification or {}
+    return None if found.get("verdict") == "passed" else "; ".join(found.get("failures") or ["the gate did not run"])
+
+
 def _is_built(plan: ExportPlan) -> bool:
-    """Tell whether the artifact is there already, from these weights and proven."""
+    """Tell whether the artifact is there already, from these weights, and went through the gate."""
     try:
         artifact = read_artifact(plan.output)
     except ArtifactError:
         return False
     if (artifact.model.variant, artifact.precision.actual) != (plan.variant, plan.precision):
         return False
-    if plan.calibration is not None and plan.calibration.as_dict().items() - (artifact.calibration or {}).items():
+    asked, found = {} if plan.calibration is None else plan.calibration.as_dict(), artifact.calibration or {}
+    if any(found.get(name) != value for name, value in asked.items()):
         return False
-    if (artifact.verification or {}).get("verdict") != "passed" or artifact.build.edgetrack != edgetrack.__version__:
+    judged = (artifact.verification or {}).get("verdict") in _JUDGED
+    if not judged or artifact.build.edgetrack != edgetrack.__version__:
         return False
     if plan.weights == STAND_IN:
         return artifact.model.weights == STAND_IN and artifact.build.seed == plan.seed
