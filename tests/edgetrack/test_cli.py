@@ -35,6 +35,13 @@ def run(capsys):
     return call
 
 
+def test_the_option_engine_names_every_engine():
+    from edgetrack.cli.options import EngineOption
+
+    (option,) = EngineOption.__metadata__
+    assert option.help.split(";")[0].split(", ") == sorted(ENGINES)
+
+
 def shell(*words: object, code: str = "", **options) -> subprocess.Popen:
     program = f"import sys\n{code}\nfrom edgetrack.cli import main\nsys.exit(main())"
     arguments = [sys.executable, "-c", program, *map(str, words)]

@@ -175,6 +175,9 @@ class FakeRuntime:
 
     def deserialize_cuda_engine(self, data):
         self.package.calls.append(("deserialize_cuda_engine", len(data)))
+        if self.package.read_error:
+            self.package.say("ERROR", self.package.read_error)
+            return None
         try:
             return FakeEngine(self.package, json.loads(data[HEADER:]))
         except ValueError:
@@ -185,6 +188,7 @@ class FakeRuntime:
 def fake_tensorrt(cuda, *, rtx=False, version="10.3.0"):
     """Return a module-like object; set its `validity`, `capturable`, `run_error`, `context_error` to go wrong."""
     package = SimpleNamespace(cuda=cuda, rtx=rtx, __version__=version, calls=[], logger=None)
+    package.read_error = ""
     package.validity, package.capturable, package.run_error, package.context_error = (Validity.VALID, 0), True, "", ""
 
     class ILogger:

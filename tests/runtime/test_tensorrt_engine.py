@@ -322,6 +322,20 @@ def test_the_key_picks_the_package(cuda, monkeypatch, file):
         engine().check_built_for({"builder": "tensorrt-rtx"})
 
 
+@pytest.mark.parametrize("name", ["tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"])
+def test_either_binding_under_each_of_its_names(cuda, monkeypatch, file, name):
+    """NVIDIA's download of TensorRT-RTX and its wheels have other import names."""
+    package = fake_tensorrt(cuda, rtx=name != "tensorrt")
+    for other in ("tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"):
+        monkeypatch.setitem(sys.modules, other, package if other == name else None)
+    opened = engine()
+    session = opened.open(file, {"kept": 2})
+    expected = fill(session, 1)
+    session.run()
+    np.testing.assert_allclose(session.outputs["total"][0], expected, rtol=1e-6)
+    assert opened.describe()["version"].startswith("tensorrt-rtx " if package.rtx else "tensorrt 1")
+
+
 def test_code_in_a_file_runs_only_where_the_artifact_says_that_it_is_version_compatible(cuda, monkeypatch, file):
     package = install(monkeypatch, cuda, rtx=False)
     made = []
