@@ -173,7 +173,7 @@ class FarTracker(CropLoop):
 
 @final
 class CentreHeadTracker(CropLoop):
-    """The tracking loop of trackers with a centre head (OSTrack, GRM) over two compiled graphs.
+    """The tracking loop of trackers with a centre head (OSTrack, GRM, ATSTrack) over two compiled graphs.
 
     The raw score is the network's score at the chosen cell, without the window.
     """
@@ -184,9 +184,9 @@ class CentreHeadTracker(CropLoop):
         Args:
             spec: the "tracker" object of the artifact's manifest.
             template: image (1,3,T,T) -> any outputs; `init` copies each to the search graph's input of the same
-                name, once per target.
-            search: search (1,3,S,S) and the template graph's outputs -> score (1,1,grid,grid), size
-                (1,2,grid,grid), offset (1,2,grid,grid).
+                name, as often along the second axis as there are slots; later only where a slot changes.
+            search: search (1,3,S,S), the template graph's outputs, and what the spec names -> score
+                (1,1,grid,grid), size (1,2,grid,grid), offset (1,2,grid,grid), and the spec's state.
 
         Raises:
             ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it or the
@@ -203,6 +203,35 @@ class CentreHeadTracker(CropLoop):
         Raises:
             InputError: `k` is below 1.
         """
+
+    def set_text(self, features: NDArray[np.float32]) -> None:
+        """Say that the search graph's inputs hold a new description of the target.
+
+        It stays until the next one, through `init` and `reset` too. Between two frames what the state holds of what was
+        seen stays.
+
+        Args:
+            features: what the state begins with; not read where the spec has no state.
+
+        Raises:
+            InputError: another number of values, or some are not finite.
+        """
+
+    @property
+    def has_text(self) -> bool:
+        """Whether `set_text` was called; `update` of a tracker that is told what to follow needs it."""
+
+    @property
+    def slots(self) -> list[int]:
+        """Number of the frame whose crop each template slot shows in the next frame; 0: the first one."""
+
+    @property
+    def stored_templates(self) -> int:
+        """How many crops the history of templates holds."""
+
+    @property
+    def network_state(self) -> NDArray[np.float32]:
+        """Copy of the values that the network hands to itself in the next frame; empty without a state."""
 
     @property
     def maps(self) -> dict[str, NDArray[np.float32]] | None:

@@ -14,7 +14,10 @@ from edgetrack.fields import Fields
 from edgetrack.runtime.clip_tokenizer import ClipTokenizer, TokenRules
 from edgetrack.runtime.phrases import ATTRIBUTES, Phrases, split_sentence
 
-__all__ = ["FORMS", "Inputs", "LanguageSpec", "TextForm", "read_language_spec"]
+__all__ = ["FORMS", "MASK", "Inputs", "LanguageSpec", "TextForm", "read_language_spec"]
+
+MASK = "lang_mask"
+"""Of what a form makes: which ids count; where there is none, all do."""
 
 _WITHOUT_TEXT = ("refuse", "empty", "padding")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
@@ -38,7 +41,7 @@ def _phrases(tokenizer: ClipTokenizer, text: str | Phrases) -> Inputs:
     for row, name in enumerate(ATTRIBUTES):
         count = min(len(tokenizer.encode(phrases[name])), room)
         mask[row, 1 : count + 2] = count > 0
-    return {"ids": rows[None], "lang_mask": mask[None]}
+    return {"ids": rows[None], MASK: mask[None]}
 
 
 FORMS: dict[str, TextForm] = {"sentence": _sentence, "phrases": _phrases}

@@ -18,6 +18,7 @@ from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
 from edgetrack.runtime.language_spec import read_language_spec
+from edgetrack.runtime.phrases import Splitter
 from edgetrack.runtime.target_pack import TargetPack
 
 __all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "Tracker", "build_tracker"]
@@ -109,6 +110,7 @@ class Tracker:
         *,
         text: Text | None = None,
         pack: Pack | None = None,
+        splitter: Splitter | None = None,
         color: str = "bgr",
     ) -> None:
         """Start following what is inside `box` in `frame`, or what a text describes; may be called again.
@@ -123,6 +125,9 @@ class Tracker:
             text: the target in a sentence, for trackers that read one; or in phrases, see `Language.encode`.
             pack: instead of a text, a target pack or the path of one, which `encode_text` made of a text; needs no text
                 encoder.
+            splitter: for trackers that read phrases: what makes them of the sentence, instead of the rules that come
+                with edgetrack. It maps the sentence to phrases by their names, in words of the sentence; an answer with
+                others is discarded with a warning.
             color: layout of the frame and, unless `update` is told otherwise, of those that follow; see the class.
 
         Raises:
@@ -134,21 +139,22 @@ class Tracker:
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
         image = checked_frame(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        target = self._target(text, pack)
+        target = self._target(text, pack, splitter)
         start(image, place, color)
         self._describe(target)
         self._color = color
         self._started = True
 
-    def retarget(self, *, text: Text | None = None, pack: Pack | None = None) -> None:
+    def retarget(self, *, text: Text | None = None, pack: Pack | None = None, splitter: Splitter | None = None) -> None:
         """Describe the target anew, in the middle of a video; the next update looks for what is described now.
 
-        Where the tracker keeps what it learnt of a target (MVLM: its memory, and the view of the last frame), that is
-        forgotten; the box stays until then.
+        Where the tracker keeps what it learnt of a target's description (MVLM: its memory, and the view of the last
+        frame; ATSTrack: the words in its token), that is forgotten; the box stays until then.
 
         Args:
-            text: the target in a sentence.
+            text: the target in a sentence, or in phrases, see `init`.
             pack: instead of a text, see `init`.
+            splitter: see `init`.
 
         Raises:
             InputError: the text or pack cannot be used or neither is given, this tracker reads no text, `init` was not
@@ -157,18 +163,19 @@ class Tracker:
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         _ = self.core
-        language = self._reading()
+        self._reading()
         if not self._started:
             raise InputError("retarget was called before init; call init with the first frame")
         if text is None and pack is None:
             raise InputError("retarget was given nothing; give text='...' or pack='...'")
-        self._describe(language.target(text, pack))
+        self._describe(self._target(text, pack, splitter))
 
-    def encode_text(self, text: Text) -> TargetPack:
+    def encode_text(self, text: Text, *, splitter: Splitter | None = None) -> TargetPack:
         """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
 
         Args:
-            text: the target in a sentence.
+            text: the target in a sentence, or in phrases, see `init`.
+            splitter: see `init`.
 
         Raises:
             InputError: the text cannot be used, this tracker reads no text or has no text encoder, or it is closed.
@@ -176,7 +183,8 @@ class Tracker:
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         _ = self.core
-        return self._reading().encode(text)
+        language = self._reading()
+        return language.encode(text if splitter is None else language.split(text, splitter))
 
     @property
     def language(self) -> Language | None:
@@ -199,11 +207,12 @@ class Tracker:
     def _finds_by_text(self) -> bool:
         return self._language is not None and self._language.spec.without_box
 
-    def _target(self, text: Text | None, pack: Pack | None) -> TargetPack | None:
+    def _target(self, text: Text | None, pack: Pack | None, splitter: Splitter | None) -> TargetPack | None:
         """Return the target data of a description; None for a tracker that reads no text."""
-        if self._language is None and text is None and pack is None:
+        if self._language is None and text is None and pack is None and splitter is None:
             return None
-        return self._reading().target(text, pack)
+        language = self._reading()
+        return language.target(text if splitter is None else language.split(text, splitter), pack)
 
     def _describe(self, target: TargetPack | None) -> None:
         """Hand checked target data to the search network and the core."""

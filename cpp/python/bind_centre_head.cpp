@@ -3,6 +3,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -17,6 +19,7 @@ namespace edgetrack::python {
 namespace {
 
 namespace py = pybind11;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
 class PyCentreHeadTracker final : public PyLoop {
  public:
@@ -30,6 +33,30 @@ class PyCentreHeadTracker final : public PyLoop {
     std::vector<std::pair<Quad, double>> out;
     for (const Candidate& found : core_.candidates(k)) out.emplace_back(quad_of(found.box), found.raw_score);
     return out;
+  }
+
+  void set_text(const Floats& features) {
+    const Lease lease(*this);
+    core_.set_text(features.data(), static_cast<std::size_t>(features.size()));
+  }
+
+  bool has_text() const { return core_.has_text(); }
+
+  std::vector<std::int64_t> slots() {
+    const Lease lease(*this);
+    std::vector<std::int64_t> out;
+    for (int slot = 0; slot < core_.slots().count(); ++slot) out.push_back(core_.slots().shown(slot));
+    return out;
+  }
+
+  std::size_t stored() {
+    const Lease lease(*this);
+    return core_.slots().stored();
+  }
+
+  py::array_t<float> state() {
+    const Lease lease(*this);
+    return py::array_t<float>(static_cast<py::ssize_t>(core_.state().size()), core_.state().data());
   }
 
   // None before the first network call.
@@ -59,6 +86,11 @@ void init_centre_head(py::module_& module) {
       .def(py::init<const py::dict&, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>>(), py::arg("spec"),
            py::arg("template"), py::arg("search"))
       .def("candidates", &PyCentreHeadTracker::candidates, py::arg("k"))
+      .def("set_text", &PyCentreHeadTracker::set_text, py::arg("features"))
+      .def_property_readonly("has_text", &PyCentreHeadTracker::has_text)
+      .def_property_readonly("slots", &PyCentreHeadTracker::slots)
+      .def_property_readonly("stored_templates", &PyCentreHeadTracker::stored)
+      .def_property_readonly("network_state", &PyCentreHeadTracker::state)
       .def_property_readonly("maps", &PyCentreHeadTracker::maps);
 }
 

@@ -19,6 +19,8 @@ py::object Section::value(const char* key) {
   return object_[key];
 }
 
+bool Section::has(const char* key) { return object_.contains(key); }
+
 Section Section::section(const char* key) {
   const py::object found = value(key);
   if (!py::isinstance<py::dict>(found)) throw wrong(key, found, "an object");
@@ -64,6 +66,19 @@ std::array<float, 3> Section::triple(const char* key) {
   std::array<float, 3> out{};
   for (std::size_t i = 0; i < 3; ++i) out[i] = static_cast<float>(number_of(found[py::int_(i)], key));
   return out;
+}
+
+std::vector<std::string> Section::names(const char* key) {
+  const py::object found = value(key);
+  std::vector<std::string> out;
+  if (py::isinstance<py::list>(found) || py::isinstance<py::tuple>(found)) {
+    for (const py::handle item : found) {
+      if (py::isinstance<py::str>(item)) out.push_back(item.cast<std::string>());
+    }
+    const std::set<std::string> different(out.begin(), out.end());
+    if (!out.empty() && out.size() == py::len(found) && out.size() == different.size()) return out;
+  }
+  throw wrong(key, found, "a list of one or more different names");
 }
 
 void Section::finish() const {

@@ -19,6 +19,7 @@ __all__ = [
     "LOCATION",
     "Fgm",
     "LocationGate",
+    "Median",
     "VisualModulation",
     "bisected_median",
     "pooled",

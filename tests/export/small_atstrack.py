@@ -59,3 +59,26 @@ def small_inputs(templates: int = 3, seed: int = 0) -> tuple[torch.Tensor, torch
     images = [torch.randn(1, 3, 32, 32, generator=generator) for _ in range(templates)]
     net = small_net(templates)
     return search, torch.cat([net.backbone.template_tokens(image) for image in images], dim=1)
+
+
+def install(monkeypatch, templates: int = 3) -> None:
+    """Let the family have the small sizes, a small text encoder, quick renewal and moving gains."""
+    from edgetrack.export.models import atstrack as module
+    from edgetrack.export.models.atstrack_variants import SlotRule
+
+    rule = functools.partial(SlotRule, interval=2, at_least=0.1, history=4)
+    monkeypatch.setattr(module, "shape_of", lambda _: SMALL[templates])
+    monkeypatch.setattr(module, "TEXT_SHAPE", SMALL_CLIP)
+    monkeypatch.setattr(module, "START", 598)
+    monkeypatch.setattr(module, "END", 599)
+    monkeypatch.setattr(module, "PROMPT_IDS", ((97,), (98, 99), (100,), (101, 102, 103)))
+    monkeypatch.setattr(module, "SlotRule", rule)
+    monkeypatch.setattr("edgetrack.export.loops.atstrack.SlotRule", rule)
+    load = module.AtsFamily.load_published
+
+    def load_moving(family, net, variant, state) -> None:
+        gain = torch.tensor(MOVING["vl_gain"])
+        state = {**state, "vl_gain": gain, "box_head.conv5_size.bias": state["box_head.conv5_size.bias"] - 1.0}
+        load(family, net, variant, state)
+
+    monkeypatch.setattr(module.AtsFamily, "load_published", load_moving)

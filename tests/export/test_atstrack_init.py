@@ -122,7 +122,7 @@ def test_from_mae(small):
     assert torch.equal(state["backbone.patch_embed.proj.weight"], source["patch_embed.proj.weight"])
     head = state["box_head.conv1_ctr.0.weight"]
     assert float(head.abs().max()) <= (6 / (9 * (64 + 256))) ** 0.5
-    with pytest.raises(CheckpointError, match="does not hold MAE's ViT-B: of .* 1 missing"):
+    with pytest.raises(CheckpointError, match=r"does not hold MAE's ViT-B: of .* 1 missing"):
         initial_state(NAME, {name: value for name, value in mae().items() if name != "blocks.0.norm1.weight"})
 
 
