@@ -22,7 +22,7 @@ from edgetrack.runtime.clip_tokenizer import ClipTokenizer, checked_text
 from edgetrack.runtime.clip_vocabulary import read_vocabulary
 from edgetrack.runtime.engine import Engine, Session
 from edgetrack.runtime.graph_file import GraphFile
-from edgetrack.runtime.language_spec import FORMS, MASK, Inputs, LanguageSpec
+from edgetrack.runtime.language_spec import Inputs, LanguageSpec, described
 from edgetrack.runtime.phrases import Phrases, Splitter, checked_phrases, split_with
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
@@ -190,22 +190,8 @@ class Language:
 
     def _inputs(self, text: str | Phrases | None) -> Inputs:
         """Return the text graph's inputs for a description."""
-        tokenizer = self._opened_tokenizer()
-        form = FORMS[self.spec.form]
-        if text is not None:
-            inputs, words = form(tokenizer, text), text if isinstance(text, str) else " ".join(text.values())
-            if not tokenizer.encode(words) or not inputs.get(MASK, inputs["ids"]).any():
-                tongue = "English words" if self.spec.form == "phrases" and isinstance(text, str) else "words"
-                raise InputError(
-                    f"the text {words[:40]!r} says nothing; describe the target in {tongue}, or leave the text out"
-                )
-            return inputs
-        if self.spec.without_text == "refuse":
-            raise InputError("this tracker follows what a text describes; give text='the man in the white shirt', say")
-        inputs = form(tokenizer, "")
-        if self.spec.without_text == "padding":
-            inputs["ids"] = np.full_like(inputs["ids"], self.spec.rules.padding)
-        return inputs
+        spec = self.spec
+        return described(self._opened_tokenizer(), text, form=spec.form, without_text=spec.without_text)
 
     def _opened_tokenizer(self) -> ClipTokenizer:
         if self._tokenizer is None:

@@ -9,6 +9,7 @@ import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import ArtifactArgument, DeviceOption, EngineOption, JsonOption, ThreadsOption
+from edgetrack.cli.text_options import PhraseOption, description_of
 
 __all__ = ["run"]
 
@@ -16,7 +17,10 @@ __all__ = ["run"]
 def run(
     artifact: ArtifactArgument,
     *,
-    text: Annotated[str, typer.Option("--text", help="The target in a sentence, as 'the man in the white shirt'.")],
+    text: Annotated[
+        str | None, typer.Option("--text", help="The target in a sentence, as 'the man in the white shirt'.")
+    ] = None,
+    phrase: PhraseOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The pack to write, as man.pack.")],
     device: DeviceOption = "auto",
     engine: EngineOption = None,
@@ -30,13 +34,16 @@ def run(
     from edgetrack.loading import encode_text
     from edgetrack.video.boxes import check_writable
 
+    said = description_of(text, phrase)
+    if said is None:
+        raise typer.BadParameter("say what to encode", param_hint="--text, --phrase")
     check_writable(output)
-    pack = encode_text(artifact, text, device=device, engine=engine, threads=threads)
+    pack = encode_text(artifact, said, device=device, engine=engine, threads=threads)
     pack.save(output)
     size = output.stat().st_size
     if as_json:
         shapes = {name: list(array.shape) for name, array in pack.arrays.items()}
-        facts = {"text": text, "variant": pack.made_by.variant, "arrays": shapes, "bytes": size}
+        facts = {"text": said, "variant": pack.made_by.variant, "arrays": shapes, "bytes": size}
         console.emit_json({"schema": 1, "path": str(output), **facts})
         return
     console.line(f"wrote {output} ({size / 1e3:.0f} kB) for {pack.made_by.variant}")

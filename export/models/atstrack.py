@@ -17,7 +17,7 @@ from edgetrack.export.graphs.centre import TemplateGraph
 from edgetrack.export.loops.atstrack import AtsReference
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
-from edgetrack.export.models.atstrack_net import CLIP_PREFIX, TEXT_SHAPE, AtsNet, Told
+from edgetrack.export.models.atstrack_net import CLIP_PREFIX, TEXT_SHAPE, AtsNet
 from edgetrack.export.models.atstrack_variants import PHRASES, SlotRule, shape_of
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
 from edgetrack.export.models.centre import SCORE
@@ -148,15 +148,15 @@ class AtsFamily(NetworkFamily[AtsNet]):
             "score": dict(SCORE),
         }
 
-    @torch.no_grad()
-    def told(self, variant: str, net: nn.Module) -> Told:
-        """Return what the text side makes of the gate's phrases."""
-        ids, mask = (torch.from_numpy(value) for value in self.text_side(variant).prompt.values())
-        return _network(net).describe(ids, mask)
-
     def reference(self, variant: str, net: nn.Module) -> AtsReference:
         """Return the loop around a loaded network; it follows the gate's phrases."""
-        return AtsReference(_network(net), self.told(variant, net))
+        return self.told_reference(variant, net, self.text_side(variant).prompt)
+
+    @torch.no_grad()
+    def told_reference(self, variant: str, net: nn.Module, inputs: Mapping[str, NDArray[Any]]) -> AtsReference:  # noqa: ARG002
+        """See `Tellable.told_reference`."""
+        ids, mask = torch.from_numpy(inputs["ids"]), torch.from_numpy(inputs["lang_mask"])
+        return AtsReference(_network(net), _network(net).describe(ids, mask))
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:  # noqa: ARG002 (the same for all)
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""

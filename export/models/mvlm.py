@@ -157,16 +157,19 @@ class MvlmFamily(NetworkFamily[MvlmNet]):
             },
         }
 
-    def text_of(self, net: nn.Module) -> Tensor:
-        """Return the text features (1, words, C) of the gate's sentence."""
-        network = _network(net)
-        with torch.no_grad():
-            features: Tensor = network.text_encoder(torch.from_numpy(_prompt(network.shape.text_tokens)))
+    @torch.no_grad()
+    def text_of(self, net: nn.Module, ids: NDArray[np.int32]) -> Tensor:
+        """Return the text features (1, words, C) of token ids (1, words)."""
+        features: Tensor = _network(net).text_encoder(torch.from_numpy(ids))
         return features
 
     def reference(self, variant: str, net: nn.Module) -> MvlmReference:
         """Return the published loop around a loaded network; it follows the gate's sentence."""
-        return MvlmReference(_network(net), gate_of(variant), self.text_of(net))
+        return self.told_reference(variant, net, self.text_side(variant).prompt)
+
+    def told_reference(self, variant: str, net: nn.Module, inputs: Mapping[str, NDArray[Any]]) -> MvlmReference:
+        """See `Tellable.told_reference`."""
+        return MvlmReference(_network(net), gate_of(variant), self.text_of(net, inputs["ids"]))
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import small_atstrack
 import torch
+from bench_case import bench_entry
 
 import edgetrack
+from edgetrack import demo
+from edgetrack.cli import main
 from edgetrack.errors import InputError, ParityError
 from edgetrack.export.graphs import atstrack as graphs
 from edgetrack.export.loops.atstrack import AtsReference
@@ -20,6 +23,7 @@ from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.pipeline import export_tracker, verify_artifact
 from edgetrack.export.standin import synth_box, synth_frame
 
+pytest.importorskip("typer")
 pytest.importorskip("tokenizers")
 FRAMES = 24
 HEIGHT, WIDTH = 150, 200
@@ -230,3 +234,62 @@ def test_what_a_device_needs_of_a_target_is_small(made):
         "lang": (1, 4, 6, 64),
         "lang_mask": (1, 4, 6),
     }
+
+
+@pytest.fixture
+def run(capsys):
+    def call(*words: object) -> tuple[int, str, str]:
+        code = main([*map(str, words)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+VIDEO = ("--source", demo.CLIP, "--init", "286,321,195,111", "--max-frames", 4)
+
+
+def test_track_on_the_command_line(run, made, tmp_path):
+    """A sentence, its phrases and a pack give the same boxes; with one phrase less it is another run."""
+    words = [option for name, phrase in PHRASES.items() for option in ("--phrase", f"{name}={phrase}")]
+    pack = tmp_path / "man.pack"
+    code, out, _ = run("encode", made.path, *words, "--output", pack, "--json")
+    assert code == 0
+    assert json.loads(out)["arrays"] == {"vl_state": [1, 2, 64], "lang": [1, 4, 6, 64], "lang_mask": [1, 4, 6]}
+    found = []
+    for said in (("--text", "the white man in the car"), words, ("--pack", pack), words[:2]):
+        code, out, _ = run("track", made.path, *VIDEO, *said, "--json")
+        assert code == 0
+        found.append(json.loads(out)["last_box"])
+    assert found[0] == found[1] == found[2] != found[3]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (("--phrase", "man"), "'man' is no phrase; give NAME=WORDS with one of category, appearance"),
+        (("--phrase", "colour=red"), "'colour=red' is no phrase"),
+        (("--phrase", "category=man", "--phrase", "category=dog"), "category is given twice"),
+        (("--phrase", "category=man", "--text", "man"), "give one of them"),
+    ],
+)
+def test_wrong_phrases_are_wrong_usage(run, made, said, words):
+    code, _, err = run("track", made.path, *VIDEO, *said)
+    assert code == 2
+    assert words in " ".join(err.split())
+
+
+def test_bench_compares_runs_that_follow_the_same_words(run, made, monkeypatch):
+    """The loop in PyTorch hears what the artifact is told; words are encoded by init, and no stage of an update is."""
+    small_atstrack.install(monkeypatch)
+    entry = bench_entry(run, made.path)
+    assert entry["versus"]["max_box_px"] <= 0.05
+    assert entry["text_ms"] > 0
+    assert entry["total_ms"]["max"] <= sum(values["max"] for values in entry["stages_ms"].values())
+
+
+@pytest.mark.big
+def test_verify_on_the_command_line(run, made, monkeypatch):
+    small_atstrack.install(monkeypatch)
+    code, out, _ = run("verify", made.path, "--threads", 1)
+    assert (code, "verification: passed" in out) == (0, True)
