@@ -19,7 +19,6 @@ import numpy as np
 
 from edgetrack.artifact import MANIFEST_NAME, Artifact, read_artifact
 from edgetrack.benchmarks.accuracy.evaluation import evaluate, open_folder
-from edgetrack.benchmarks.accuracy.metrics import CONVENTIONS, box_iou
 from edgetrack.benchmarks.accuracy.records import SequenceRecord
 from edgetrack.benchmarks.accuracy.sequences import EvalSequence, read_sequences
 from edgetrack.benchmarks.accuracy.subjects import artifact_subject
@@ -30,6 +29,7 @@ from edgetrack.benchmarks.frames import load_footage
 from edgetrack.benchmarks.loop import Plan
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.cli import console
+from edgetrack.data.metrics import CONVENTIONS, box_iou
 from edgetrack.demo import demo_weights
 from edgetrack.errors import ArtifactError, EdgetrackError, EngineUnavailable, InputError
 from edgetrack.export.targets import target_of

@@ -27,6 +27,7 @@ from edgetrack.export.source import STAND_IN, Source, load_source
 from edgetrack.export.speed import FloatTwin, SpeedCheck, speed_section
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
 from edgetrack.export.targets.base import ExtraFile
+from edgetrack.runtime.loading_memory import return_freed
 
 __all__ = [
     "FIXED_STEPS",
@@ -240,6 +241,7 @@ def run_plan(
         source = load_source(plan.variant, plan.weights, plan.seed, plan.text)
         progress.advance()
         manifest = _build(plan, source, writer.folder, threads, progress)
+        return_freed()  # a large network's copies, before the gate loads it again
         writer.write_manifest(manifest)
         artifact = read_artifact(writer.folder)
         report = check_against_source(source, artifact, clip, threads=threads, progress=progress)

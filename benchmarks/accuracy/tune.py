@@ -16,7 +16,6 @@ from typing import Any
 import edgetrack
 from edgetrack.artifact import read_artifact
 from edgetrack.benchmarks.accuracy.evaluation import evaluate, open_folder, threads_per_job
-from edgetrack.benchmarks.accuracy.metrics import CONVENTIONS
 from edgetrack.benchmarks.accuracy.plots import check_plots, write_trade_off
 from edgetrack.benchmarks.accuracy.sequences import EvalSequence
 from edgetrack.benchmarks.accuracy.subjects import artifact_subject, checkpoint_sha256
@@ -27,6 +26,7 @@ from edgetrack.benchmarks.files import write_document
 from edgetrack.benchmarks.frames import Footage, load_footage
 from edgetrack.benchmarks.loop import Plan
 from edgetrack.cli.console import Progress
+from edgetrack.data.metrics import CONVENTIONS
 from edgetrack.errors import ArtifactError, ParityError
 from edgetrack.export.models import altered_name, find_variant, variant_values
 from edgetrack.export.pipeline import ExportPlan, plan_export, run_plan
