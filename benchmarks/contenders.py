@@ -13,12 +13,15 @@ from edgetrack.errors import EngineUnavailable, InputError
 if TYPE_CHECKING:
     from edgetrack.benchmarks.frames import Box, Frame
     from edgetrack.export.source import Source
+    from edgetrack.runtime.target_pack import TargetPack
+    from edgetrack.runtime.tracker import Tracker
 
 __all__ = [
     "STAGES",
     "Contender",
     "ContenderSpec",
     "artifact_spec",
+    "described",
     "open_contender",
     "reference_spec",
     "with_unique_names",
@@ -171,7 +174,7 @@ def reference_spec(
         vocabulary: see `ContenderSpec`.
 
     Raises:
-        InputError: they are of several variants, or follow a target pack.
+        InputError: they are of several variants.
     """
     variants = sorted({spec.variant for spec in artifacts})
     if len(variants) > 1:
@@ -179,8 +182,6 @@ def reference_spec(
             f"artifacts of {', '.join(variants)} have no reference in common; compare one variant at a time"
         )
     first = artifacts[0]
-    if first.pack is not None:
-        raise InputError("a target pack does not tell the published loop what to follow; give --text instead of --pack")
     stand_in = weights == "stand-in"
     return ContenderSpec(
         kind="reference",
@@ -194,6 +195,7 @@ def reference_spec(
         threads=first.threads,
         seed=first.seed,
         text=first.text,
+        pack=first.pack,
         text_encoder=None if text_encoder is None else str(text_encoder.resolve()),
         vocabulary=None if vocabulary is None else str(vocabulary.resolve()),
     )
@@ -207,6 +209,20 @@ def with_unique_names(specs: Sequence[ContenderSpec]) -> list[ContenderSpec]:
         seen[spec.name] = number = seen.get(spec.name, 0) + 1
         unique.append(spec if number == 1 else replace(spec, name=f"{spec.name} ({number})"))
     return unique
+
+
+def described(
+    tracker: Tracker, weights: str, text: str | None, pack: str | None
+) -> tuple[str | None, str | TargetPack | None]:
+    """Return the text or the pack to start a tracker with.
+
+    One with stand-in weights that cannot encode text is told noise instead: such weights follow nothing, and the time
+    does not depend on what is told.
+    """
+    language = tracker.language
+    if language is None or language.encodes or pack is not None or weights != "stand-in":
+        return text, pack
+    return None, language.made_up()
 
 
 def open_contender(spec: ContenderSpec) -> Contender:
@@ -227,7 +243,7 @@ class _Artifact:
         from edgetrack.loading import load
 
         self._tracker = load(spec.path, device=spec.device, engine=spec.engine, threads=spec.threads)
-        self._text, self._pack = spec.text, spec.pack
+        self._text, self._pack = described(self._tracker, spec.weights, spec.text, spec.pack)
         self._text_ms = 0.0
 
     def init(self, frame: Frame, box: Box) -> None:
@@ -269,11 +285,14 @@ class _Reference:
 
     def __init__(self, spec: ContenderSpec) -> None:
         source = spec.source()
+        if source.tellable and spec.pack is not None:
+            raise InputError("a target pack does not tell the published loop what to follow; give --text, not --pack")
         from edgetrack.export.parity.gate import torch_threads
 
         with ExitStack() as stack:
             stack.enter_context(torch_threads(spec.threads))
-            self._loop = source.loop(spec.text)
+            tell = source.loop if source.tellable else lambda _: source.family.reference(spec.variant, source.net)
+            self._loop = tell(spec.text)
             self._close = stack.pop_all().close
 
     def init(self, frame: Frame, box: Box) -> None:

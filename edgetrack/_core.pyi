@@ -193,6 +193,21 @@ class CentreHeadTracker(CropLoop):
                 other one.
         """
 
+    def set_told(self, name: str, values: NDArray[np.floating[Any]]) -> None:
+        """Give an input of the search graph that the spec lists as `told`: what the target was described with.
+
+        It stays until the next one, through `init` and `reset` too; given between two frames, the next frame is
+        searched for the new target. Of the state's input the values say what the state begins with; between two frames
+        what it holds of what was seen stays.
+
+        Raises:
+            InputError: no such name, another number of values, or some are not finite.
+        """
+
+    @property
+    def is_told(self) -> bool:
+        """Whether all that the spec lists as `told` was given; else `update` raises InputError."""
+
     def candidates(self, k: int) -> list[tuple[_Box, float]]:
         """Return up to `k` boxes of the last frame with their raw scores, best first.
 
@@ -203,23 +218,6 @@ class CentreHeadTracker(CropLoop):
         Raises:
             InputError: `k` is below 1.
         """
-
-    def set_text(self, features: NDArray[np.float32]) -> None:
-        """Say that the search graph's inputs hold a new description of the target.
-
-        It stays until the next one, through `init` and `reset` too. Between two frames what the state holds of what was
-        seen stays.
-
-        Args:
-            features: what the state begins with; not read where the spec has no state.
-
-        Raises:
-            InputError: another number of values, or some are not finite.
-        """
-
-    @property
-    def has_text(self) -> bool:
-        """Whether `set_text` was called; `update` of a tracker that is told what to follow needs it."""
 
     @property
     def slots(self) -> list[int]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgetrack.artifact import Artifact, GraphEntry
     from edgetrack.runtime.engine import Engine
     from edgetrack.runtime.graph_file import GraphFile
@@ -56,7 +59,10 @@ def load(
 def encode_text(
     path: str | os.PathLike[str],
     text: str | Mapping[str, str],
+    frame: NDArray[np.uint8] | None = None,
+    box: Sequence[float] | None = None,
     *,
+    color: str = "bgr",
     device: str = "auto",
     engine: str | None = None,
     threads: int | None = None,
@@ -70,6 +76,9 @@ def encode_text(
     Args:
         path: the folder that `edgetrack export` wrote, with a text encoder.
         text: the target in a sentence; or in phrases, for trackers that read them.
+        frame: uint8 image in which the target is, for trackers that describe it by its picture too (GLAD).
+        box: x, y, w, h of the target in it, in pixels.
+        color: layout of the frame, see `Tracker`.
         device: see `load`.
         engine: see `load`.
         threads: see `load`.
@@ -77,10 +86,10 @@ def encode_text(
     Raises:
         ArtifactError: the folder is damaged, incomplete, of an unknown schema, or not for this engine.
         EngineUnavailable: the engine, the device or the package tokenizers is not here.
-        InputError: the text cannot be used, or the tracker reads none.
+        InputError: text, frame or box cannot be used, or the tracker reads no text.
     """
     with load(path, device=device, engine=engine, threads=threads) as tracker:
-        return tracker.encode_text(text)
+        return tracker.encode_text(text, frame, box, color=color)
 
 
 def load_artifact(

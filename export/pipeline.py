@@ -84,6 +84,8 @@ class ExportPlan:
         words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
         words += ["--text-encoder", str(self.text.encoder)] if self.text.encoder else []
         words += ["--vocabulary", str(self.text.vocabulary)] if self.text.vocabulary else []
+        words += ["--diffusion", str(self.text.diffusion)] if self.text.diffusion else []
+        words += ["--lora", str(self.text.lora)] if self.text.lora else []
         for option in self.target.options:
             value = self.options.get(option.name, option.default)
             if value != option.default:
@@ -309,7 +311,7 @@ def source_of(
 
 def _with_vocabulary(artifact: Artifact, text: TextFiles) -> TextFiles:
     """Return the files with the artifact's own vocabulary, where it has one and none is given."""
-    if text.vocabulary is not None or "language" not in artifact.tracker:
+    if text.vocabulary is not None or not artifact.tracker.get("language", {}).get("tokenizer"):
         return text
     return replace(text, vocabulary=artifact.file(TOKENIZER_FILE))
 

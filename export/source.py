@@ -63,6 +63,11 @@ class Source:
         made = f"stand-in weights, seed {self.seed}" if self.seed is not None else "checkpoint"
         return f"{name}, {made} sha256 {self.sha256[:12]}"
 
+    @property
+    def tellable(self) -> bool:
+        """Whether the published loop can be told what to follow."""
+        return self.text is not None and isinstance(self.family, Tellable)
+
     def loop(self, text: str | None = None) -> ReferenceTracker:
         """Return the published loop; where it reads text, one that follows a sentence. None: none is given.
 

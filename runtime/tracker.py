@@ -20,8 +20,9 @@ from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
 from edgetrack.runtime.language_spec import read_language_spec
 from edgetrack.runtime.phrases import Splitter
 from edgetrack.runtime.target_pack import TargetPack
+from edgetrack.runtime.template_crop import TemplateCrop, template_crop
 
-__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "Tracker", "build_tracker"]
+__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "ToldCore", "Tracker", "build_tracker"]
 
 _MOST_CANDIDATES = 1 << 20  # as many as a map may have cells
 
@@ -31,6 +32,14 @@ FAMILIES: Registry[FamilyBuilder] = Registry("tracker family", ArtifactError)
 FAMILIES.register("centre-head", "edgetrack.runtime.centre_head:build_centre_head")
 FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
 FAMILIES.register("mvlm", "edgetrack.runtime.mvlm:build_mvlm")
+
+
+@runtime_checkable
+class ToldCore(Protocol):
+    """What a compiled tracker offers besides, if its search graph has inputs that it does not fill by itself."""
+
+    def set_told(self, name: str, values: NDArray[Any]) -> None:
+        """Take target data under the name that the manifest's `tracker.language.feeds` lists."""
 
 
 @runtime_checkable
@@ -75,7 +84,8 @@ def build_tracker(
         raise ArtifactError(
             "the tracker section has a part `language`, but its folder is not given; use edgetrack.load"
         )
-    return Tracker(core, engine, Language(described, home, checked, graphs, checked.sessions))
+    opener = CheckedEngine(engine, graphs.values(), keep=False)
+    return Tracker(core, engine, Language(described, home, opener, graphs, checked.sessions), template_crop(spec))
 
 
 class Tracker:
@@ -89,14 +99,22 @@ class Tracker:
     A tracker belongs to one thread at a time; several trackers may run in parallel threads.
     """
 
-    def __init__(self, core: CropLoop, engine: Engine, language: Language | None = None) -> None:
+    def __init__(
+        self,
+        core: CropLoop,
+        engine: Engine,
+        language: Language | None = None,
+        picture: TemplateCrop | None = None,
+    ) -> None:
         """Use `edgetrack.load` instead.
 
         Args:
             core: the compiled tracker.
             engine: what runs its networks.
             language: of a tracker that reads text.
+            picture: how what is inside a box becomes the template; None: the tracker is shown none.
         """
+        self._picture = picture
         self._core: CropLoop | None = core
         self._engine = engine
         self._language = language
@@ -139,8 +157,11 @@ class Tracker:
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
         image = checked_frame(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        target = self._target(text, pack, splitter)
+        shown = None if place is None else self.picture(image, place, color)
+        target = self._target(self._said(text, splitter), pack, shown)
         start(image, place, color)
+        if self._language is not None:
+            self._language.image = shown
         self._describe(target)
         self._color = color
         self._started = True
@@ -168,23 +189,55 @@ class Tracker:
             raise InputError("retarget was called before init; call init with the first frame")
         if text is None and pack is None:
             raise InputError("retarget was given nothing; give text='...' or pack='...'")
-        self._describe(self._target(text, pack, splitter))
+        self._describe(self._target(self._said(text, splitter), pack, None))
 
-    def encode_text(self, text: Text, *, splitter: Splitter | None = None) -> TargetPack:
+    def encode_text(
+        self,
+        text: Text,
+        frame: NDArray[np.uint8] | None = None,
+        box: Sequence[float] | NDArray[Any] | None = None,
+        *,
+        splitter: Splitter | None = None,
+        color: str = "bgr",
+    ) -> TargetPack:
         """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
 
         Args:
             text: the target in a sentence, or in phrases, see `init`.
+            frame: uint8 image in which the target is, for trackers that describe it by its picture too (GLAD); others
+                leave it out. None: the frame of the last `init`.
+            box: x, y, w, h of the target in it, in pixels.
             splitter: see `init`.
+            color: layout of the frame, see the class.
 
         Raises:
-            InputError: the text cannot be used, this tracker reads no text or has no text encoder, or it is closed.
+            InputError: the text, frame or box cannot be used, this tracker reads no text or has no text encoder, or it
+                is closed.
             ArtifactError: the artifact's text side is damaged.
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         _ = self.core
         language = self._reading()
-        return language.encode(text if splitter is None else language.split(text, splitter))
+        if (frame is None) != (box is None):
+            raise InputError("a picture of the target is a frame and a box; give both or neither")
+        said = text if splitter is None else language.split(text, splitter)
+        if frame is None or box is None:
+            return language.encode(said)
+        if not language.sees_image:
+            raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
+        return language.encode(said, self.picture(checked_frame(frame), checked_box(box), color))
+
+    def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
+        """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
+
+        It is the template's crop, normalised RGB (1, 3, T, T).
+
+        Raises:
+            InputError: frame, box or color cannot be used.
+        """
+        if self._language is None or self._picture is None or not self._language.sees_image:
+            return None
+        return self._picture.of(frame, box, color)
 
     @property
     def language(self) -> Language | None:
@@ -207,12 +260,15 @@ class Tracker:
     def _finds_by_text(self) -> bool:
         return self._language is not None and self._language.spec.without_box
 
-    def _target(self, text: Text | None, pack: Pack | None, splitter: Splitter | None) -> TargetPack | None:
+    def _said(self, text: Text | None, splitter: Splitter | None) -> Text | None:
+        """Return a description; a splitter makes phrases of it."""
+        return text if splitter is None else self._reading().split(text, splitter)
+
+    def _target(self, text: Text | None, pack: Pack | None, shown: NDArray[np.float32] | None) -> TargetPack | None:
         """Return the target data of a description; None for a tracker that reads no text."""
-        if self._language is None and text is None and pack is None and splitter is None:
+        if self._language is None and text is None and pack is None:
             return None
-        language = self._reading()
-        return language.target(text if splitter is None else language.split(text, splitter), pack)
+        return self._reading().target(text, pack, shown)
 
     def _describe(self, target: TargetPack | None) -> None:
         """Hand checked target data to the search network and the core."""
@@ -220,6 +276,9 @@ class Tracker:
             return
         self._language.put(target.arrays)
         core = self.core
+        if isinstance(core, ToldCore):
+            for name in self._language.spec.feeds:
+                core.set_told(name, target.arrays[name])
         if isinstance(core, TextCore):
             core.set_text(target.arrays[self._language.spec.feeds[0]])
 
@@ -258,7 +317,7 @@ class Tracker:
         if not isinstance(core, CentreHeadTracker):
             raise InputError(
                 f"this tracker ({type(core).__name__}) gives no candidates, only those with a centre head (OSTrack, "
-                "GRM) do; use the box that update returns"
+                "GRM, GLAD, ATSTrack) do; use the box that update returns"
             )
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"candidates was asked for {k!r} boxes; give a whole number, 1 or more")

@@ -19,5 +19,5 @@ def bench_entry(run: Callable[..., tuple[int, str, str]], artifact: Path) -> dic
     reference, entry = json.loads(out)["contenders"]
     assert "text_ms" not in reference
     code, _, err = run("bench", artifact, *told[:4], "--pack", artifact / "x.pack", *measured)
-    assert (code, "give --text instead of --pack" in " ".join(err.split())) == (5, True)
+    assert (code, "give --text, not --pack" in " ".join(err.split())) == (5, True)
     return entry

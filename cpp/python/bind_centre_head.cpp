@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -35,12 +36,13 @@ class PyCentreHeadTracker final : public PyLoop {
     return out;
   }
 
-  void set_text(const Floats& features) {
+  void set_told(const std::string& name, const Floats& values) {
     const Lease lease(*this);
-    core_.set_text(features.data(), static_cast<std::size_t>(features.size()));
+    core_.set_told(name, values.data(), static_cast<std::size_t>(values.size()));
+    publish();
   }
 
-  bool has_text() const { return core_.has_text(); }
+  bool is_told() const { return core_.is_told(); }
 
   std::vector<std::int64_t> slots() {
     const Lease lease(*this);
@@ -85,9 +87,9 @@ void init_centre_head(py::module_& module) {
                                           "The tracking loop of trackers with a centre head, over two compiled graphs.")
       .def(py::init<const py::dict&, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>>(), py::arg("spec"),
            py::arg("template"), py::arg("search"))
+      .def("set_told", &PyCentreHeadTracker::set_told, py::arg("name"), py::arg("values"))
+      .def_property_readonly("is_told", &PyCentreHeadTracker::is_told)
       .def("candidates", &PyCentreHeadTracker::candidates, py::arg("k"))
-      .def("set_text", &PyCentreHeadTracker::set_text, py::arg("features"))
-      .def_property_readonly("has_text", &PyCentreHeadTracker::has_text)
       .def_property_readonly("slots", &PyCentreHeadTracker::slots)
       .def_property_readonly("stored_templates", &PyCentreHeadTracker::stored)
       .def_property_readonly("network_state", &PyCentreHeadTracker::state)

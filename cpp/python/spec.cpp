@@ -70,13 +70,6 @@ void read_template(Section templates, CentreHeadSpec& spec) {
   templates.finish();
 }
 
-void read_told(Section& root, CentreHeadSpec& spec) {
-  if (!root.has("text")) return;
-  Section text = root.section("text");
-  spec.told = text.names("inputs");
-  text.finish();
-}
-
 void read_state(Section& root, CentreHeadSpec& spec) {
   if (!root.has("state")) return;
   Section state = root.section("state");
@@ -91,6 +84,10 @@ void read_decode(Section decode, CentreHeadSpec& spec) {
   decode.only("kind", "centre");
   decode.only("window", "hann");
   spec.grid = decode.integer("grid");
+  if (decode.has("divisor")) {
+    spec.divisor = decode.integer("divisor");
+    if (spec.divisor < 1) throw decode.wrong("divisor", decode.value("divisor"), "1 or more");
+  }
   decode.finish();
 }
 
@@ -178,9 +175,9 @@ CentreHeadSpec centre_head_spec(const py::dict& tracker) {
   read_frames(root, spec);
   read_template(root.section("template"), spec);
   read_search(root, spec);
-  read_told(root, spec);
   read_state(root, spec);
   read_decode(root.section("decode"), spec);
+  if (root.has("told")) spec.told = root.names("told");
   read_score(root.section("score"), spec);
   root.finish();
   return spec;

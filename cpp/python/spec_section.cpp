@@ -1,5 +1,6 @@
 #include "spec_section.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -18,8 +19,6 @@ py::object Section::value(const char* key) {
   if (!object_.contains(key)) throw ArtifactError("tracker spec: " + name(key) + " is missing; " + remedy);
   return object_[key];
 }
-
-bool Section::has(const char* key) { return object_.contains(key); }
 
 Section Section::section(const char* key) {
   const py::object found = value(key);
@@ -70,15 +69,16 @@ std::array<float, 3> Section::triple(const char* key) {
 
 std::vector<std::string> Section::names(const char* key) {
   const py::object found = value(key);
+  const auto expected = [&] { return wrong(key, found, "a list of different names"); };
+  if (!py::isinstance<py::list>(found) && !py::isinstance<py::tuple>(found)) throw expected();
   std::vector<std::string> out;
-  if (py::isinstance<py::list>(found) || py::isinstance<py::tuple>(found)) {
-    for (const py::handle item : found) {
-      if (py::isinstance<py::str>(item)) out.push_back(item.cast<std::string>());
-    }
-    const std::set<std::string> different(out.begin(), out.end());
-    if (!out.empty() && out.size() == py::len(found) && out.size() == different.size()) return out;
+  for (const py::handle item : found) {
+    if (!py::isinstance<py::str>(item)) throw expected();
+    auto name = item.cast<std::string>();
+    if (std::find(out.begin(), out.end(), name) != out.end()) throw expected();
+    out.push_back(std::move(name));
   }
-  throw wrong(key, found, "a list of one or more different names");
+  return out;
 }
 
 void Section::finish() const {

@@ -21,7 +21,6 @@ class Section {
   Section(pybind11::dict object, std::string path) : object_(std::move(object)), path_(std::move(path)) {}
 
   pybind11::object value(const char* key);
-  bool has(const char* key);  // for an entry that may be left out
   Section section(const char* key);
   std::string text(const char* key);
   void only(const char* key, const char* expected);  // requires the one value that this tracker implements
@@ -29,7 +28,8 @@ class Section {
   int integer(const char* key);
   double number(const char* key);
   std::array<float, 3> triple(const char* key);
-  std::vector<std::string> names(const char* key);  // one or more, all different
+  std::vector<std::string> names(const char* key);  // a list of different strings
+  bool has(const char* key) const { return object_.contains(key); }
 
   // Throws for a key that nobody asked for.
   void finish() const;

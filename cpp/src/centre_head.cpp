@@ -31,16 +31,16 @@ std::size_t crop_bytes(const CentreHeadSpec& spec) {
   return 3 * static_cast<std::size_t>(spec.template_size) * static_cast<std::size_t>(spec.template_size);
 }
 
+std::size_t count_of(const Tensor& tensor) {
+  std::size_t count = 1;
+  for (const std::int64_t side : tensor.shape) count *= static_cast<std::size_t>(side);
+  return count;
+}
+
 std::string listed(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
   return text.empty() ? std::string("none") : text;
-}
-
-std::size_t count_of(const std::vector<std::int64_t>& shape) {
-  std::size_t count = 1;
-  for (const std::int64_t side : shape) count *= static_cast<std::size_t>(side);
-  return count;
 }
 
 }  // namespace
@@ -57,13 +57,22 @@ CentreHeadTracker::CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr
       spec_(spec),
       search_(std::move(search)),
       slots_(spec.slots, crop_bytes(spec)),
-      decoder_(spec.grid) {
+      decoder_(spec.grid, spec.divisor) {
   const std::int64_t size = spec.search_size;
   search_image_ =
       checked(present(search_, "search").input(image_input), {1, 3, size, size}, "the search graph's input 'search'");
+  bind_told();
   bind_links();
   bind_maps();
   bind_state();
+}
+
+void CentreHeadTracker::bind_told() {
+  for (const std::string& name : spec_.told) {
+    if (name == image_input) throw ArtifactError("the input 'search' cannot be told; export the artifact again");
+    const Tensor to = search_->input(name);
+    told_.push_back({name, checked(to, to.shape, "the search graph's input '" + name + "'"), count_of(to), false});
+  }
 }
 
 void CentreHeadTracker::bind_links() {
@@ -78,7 +87,8 @@ void CentreHeadTracker::bind_links() {
   std::sort(wanted.begin(), wanted.end());
   if (given != wanted || given.empty()) {
     throw ArtifactError("the template graph's outputs are " + listed(given) +
-                        ", the search graph's inputs beside 'search' are " + listed(wanted) +
+                        ", the search graph's inputs beside 'search'" + (told_.empty() ? "" : " and what is told") +
+                        " are " + listed(wanted) +
                         "; they must be the same and at least one: export the artifact again");
   }
   for (const std::string& name : given) {
@@ -91,7 +101,7 @@ void CentreHeadTracker::bind_links() {
     link.to = checked(
         to, all, "the search graph's input '" + name + "'",
         slots_.count() > 1 ? "the template graph's output, once for every slot," : "the template graph's output");
-    link.count = count_of(from.shape);
+    link.count = count_of(from);
     if (slots_.count() > 1 && (all.size() < 2 || all[0] != 1)) {
       throw ArtifactError("the template graph's output '" + name + "' has shape " + text_of(from.shape) +
                           ", which cannot be shown several times; export the artifact again");
@@ -103,16 +113,12 @@ void CentreHeadTracker::bind_links() {
 }
 
 void CentreHeadTracker::bind_state() {
-  for (const std::string& name : spec_.told) {
-    const Tensor input = search_->input(name);
-    checked(input, input.shape, "the search graph's input '" + name + "'");
-  }
   if (spec_.state.output.empty()) return;
   const Tensor from = search_->output(spec_.state.output);
   const Tensor to = search_->input(spec_.state.input);
   state_output_ = checked(from, from.shape, "the search graph's output '" + spec_.state.output + "'");
   state_input_ = checked(to, from.shape, "the search graph's input '" + spec_.state.input + "'", "its output");
-  first_state_.resize(count_of(from.shape));
+  first_state_.resize(count_of(from));
   state_ = first_state_;
   if (static_cast<std::size_t>(spec_.state.kept) > state_.size()) {
     throw ArtifactError("tracker spec: state.kept is " + std::to_string(spec_.state.kept) + ", the state has " +
@@ -133,23 +139,6 @@ bool CentreHeadTracker::template_is_finite() const noexcept {
   return std::all_of(links_.begin(), links_.end(), [](const Link& link) { return all_finite(link.from, link.count); });
 }
 
-void CentreHeadTracker::set_text(const float* values, std::size_t count) {
-  if (state_input_ != nullptr) {
-    if (values == nullptr || count != state_.size()) {
-      throw InputError("the description has " + std::to_string(count) + " values to begin with; this tracker takes " +
-                       std::to_string(state_.size()));
-    }
-    if (!all_finite(values, count)) {
-      throw InputError("the description's values are not finite; encode it again, or export the artifact again");
-    }
-    std::copy_n(values, count, first_state_.data());
-    const std::size_t kept = frame_index() == 0 ? 0 : static_cast<std::size_t>(spec_.state.kept);
-    std::copy(first_state_.begin() + static_cast<std::ptrdiff_t>(kept), first_state_.end(),
-              state_.begin() + static_cast<std::ptrdiff_t>(kept));
-  }
-  has_text_ = true;
-}
-
 void CentreHeadTracker::forget() noexcept {
   seen_maps_ = {};
   cell_.reset();
@@ -164,9 +153,40 @@ void CentreHeadTracker::begin() noexcept {
   }
 }
 
+void CentreHeadTracker::set_told(std::string_view name, const float* values, std::size_t count) {
+  const auto told = std::find_if(told_.begin(), told_.end(), [&](const Told& known) { return known.name == name; });
+  if (told == told_.end()) {
+    throw InputError("the tracker is told nothing called '" + std::string(name) + "', only " + listed(spec_.told));
+  }
+  if (values == nullptr || count != told->count) {
+    throw InputError("'" + told->name + "' has " + std::to_string(count) + " values; this tracker takes " +
+                     std::to_string(told->count));
+  }
+  if (!all_finite(values, count)) {
+    throw InputError("'" + told->name + "' has values that are not finite; describe the target again");
+  }
+  if (told->to == state_input_) {
+    begin_state(values);
+  } else {
+    std::copy_n(values, count, told->to);
+  }
+  told->given = true;
+}
+
+void CentreHeadTracker::begin_state(const float* values) noexcept {
+  std::copy_n(values, first_state_.size(), first_state_.begin());
+  const auto kept = static_cast<std::ptrdiff_t>(frame_index() == 0 ? 0 : spec_.state.kept);
+  std::copy(first_state_.begin() + kept, first_state_.end(), state_.begin() + kept);
+}
+
+bool CentreHeadTracker::is_told() const noexcept {
+  return std::all_of(told_.begin(), told_.end(), [](const Told& told) { return told.given; });
+}
+
 CropInfo CentreHeadTracker::see(const ImageView& frame) {
-  if (!spec_.told.empty() && !has_text_) {
-    throw InputError("the tracker was not told what it follows; give init a text, or call set_text");
+  if (!is_told()) {
+    throw InputError("the tracker was not told what to follow; give it all of " + listed(spec_.told) +
+                     " with set_told, or init(frame, box, text=...)");
   }
   return crop_search(frame);
 }

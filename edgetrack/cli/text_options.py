@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from edgetrack.runtime.language import Text
 
 __all__ = [
+    "DiffusionOption",
+    "LoraOption",
     "PackOption",
     "PhraseOption",
     "TextEncoderOption",
@@ -51,6 +53,14 @@ VocabularyOption = Annotated[
         "bpe_simple_vocab_16e6.txt.gz.",
     ),
 ]
+DiffusionOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--diffusion",
+        help="GLAD: folder of Stable Diffusion v1.5 in diffusers' layout; default: target packs are made elsewhere.",
+    ),
+]
+LoraOption = Annotated[Path | None, typer.Option("--lora", help="With --diffusion: the file of its LCM-LoRA.")]
 
 
 def check_description(text: str | None, pack: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""The published tracking loop of the centre-head trackers in eager PyTorch (OSTrack and GRM, spec sections 4).
+"""The published tracking loop of the centre-head trackers in eager PyTorch (OSTrack, GRM and GLAD, spec sections 4).
 
 What ATSTrack's loop shares with it is `CentreLoop`.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,10 +24,8 @@ from edgetrack.export.loops.clip import clip_box
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models.base import Box
 from edgetrack.export.models.centre_head import CentreMaps, best_box
-from edgetrack.export.models.centre_net import CentreNet
-from edgetrack.export.models.centre_variants import CentreShape
 
-__all__ = ["CLIP_MARGIN_PX", "CentreLoop", "CentreReference", "CentreStep", "hann_window"]
+__all__ = ["CLIP_MARGIN_PX", "CentreLoop", "CentreReference", "CentreStep", "LoopNet", "LoopShape", "hann_window"]
 
 CLIP_MARGIN_PX = 10
 
@@ -42,6 +40,41 @@ class LoopOutput(Protocol):
     @property
     def safe(self) -> bool:
         """Whether every decision inside the network was clear."""
+
+
+class LoopShape(Protocol):
+    """What the loop reads of a network's sizes; see `CentreShape`."""
+
+    @property
+    def template_size(self) -> int:
+        """Side of the template's crop in pixels."""
+
+    @property
+    def template_factor(self) -> float:
+        """That side over the square root of the box's area."""
+
+    @property
+    def search_size(self) -> int:
+        """Side of the search crop in pixels."""
+
+    @property
+    def search_factor(self) -> float:
+        """That side over the square root of the box's area."""
+
+    @property
+    def search_grid(self) -> int:
+        """Cells along a side of the maps."""
+
+
+class LoopNet(Protocol):
+    """A network in the loop."""
+
+    @property
+    def shape(self) -> LoopShape:
+        """Its sizes."""
+
+    def __call__(self, template: Tensor, search: Tensor) -> LoopOutput:
+        """Run one frame on normalised RGB (1, 3, Tz, Tz) and (1, 3, Sx, Sx)."""
 
 
 @dataclass(frozen=True)
@@ -81,9 +114,10 @@ def hann_window(side: int) -> Tensor:
 class CentreLoop(ABC):
     """The tracker around one network; frames are uint8 RGB (H, W, 3)."""
 
-    def __init__(self, shape: CentreShape) -> None:
-        """`shape` is the network's."""
+    def __init__(self, shape: LoopShape, divisor: int | None = None) -> None:
+        """`shape` is the network's; `divisor` is that of `best_box`."""
         self.shape = shape
+        self.divisor = divisor
         self.box: Box = (0.0, 0.0, 0.0, 0.0)
         self.step: CentreStep | None = None
         self._normalise = ImageNormaliser(IMAGENET_MEAN, IMAGENET_STD)
@@ -138,7 +172,7 @@ class CentreLoop(ABC):
         search, resize_factor = self.search_input(frame)
         output = self.look(search)
         response = self._window * output.maps.score
-        found = best_box(response, output.maps.size, output.maps.offset)[0]
+        found = best_box(response, output.maps.size, output.maps.offset, self.divisor)[0]
         self.step = CentreStep(output, response, found, resize_factor, self.box)
         self.box = self._place(found, resize_factor, frame.shape[0], frame.shape[1])
         self.remember(frame)
@@ -202,9 +236,9 @@ class CentreLoop(ABC):
 class CentreReference(CentreLoop):
     """The published tracker around a network of one template."""
 
-    def __init__(self, net: CentreNet[Any]) -> None:
-        """Use a loaded `net` in evaluation mode."""
-        super().__init__(net.shape)
+    def __init__(self, net: LoopNet, divisor: int | None = None) -> None:
+        """Use a loaded `net` in evaluation mode; `divisor` is that of `best_box`."""
+        super().__init__(net.shape, divisor)
         self.net = net
         self.template: Tensor | None = None
 
@@ -219,8 +253,9 @@ class CentreReference(CentreLoop):
 
     def look(self, search: Tensor) -> LoopOutput:
         """See `CentreLoop.look`; the template is embedded anew, as published."""
-        found: LoopOutput = self.net(self.template, search)
-        return found
+        if self.template is None:
+            raise InputError("the loop has no template; call init(frame, box) first")
+        return self.net(self.template, search)
 
     def remember(self, frame: NDArray[np.uint8]) -> None:
         """See `CentreLoop.remember`: nothing is kept."""

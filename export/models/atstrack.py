@@ -141,7 +141,7 @@ class AtsFamily(NetworkFamily[AtsNet]):
                 "slots": {"count": shape.templates, **asdict(SlotRule())},
             },
             "search": {"size": shape.search_size, "factor": shape.search_factor},
-            "text": {"inputs": ["lang", "lang_mask"]},
+            "told": ["vl_state", "lang", "lang_mask"],
             "state": {"output": "vl_state_next", "input": "vl_state", "kept": shape.channels},
             "decode": {"kind": "centre", "grid": shape.search_grid, "window": "hann"},
             "clip_margin_px": CLIP_MARGIN_PX,

@@ -21,7 +21,7 @@ def slot_spec(count: int = 3, interval: int = 2, at_least: float = 0.6, history:
     spec = centre_spec()
     slots = {"count": count, "interval": interval, "at_least": at_least, "history": history}
     spec["template"] = spec["template"] | {"slots": slots}
-    spec["text"] = {"inputs": ["told"]}
+    spec["told"] = ["carried", "told"]
     spec["state"] = {"output": "carried_next", "input": "carried", "kept": KEPT}
     return spec
 

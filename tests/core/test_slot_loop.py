@@ -30,13 +30,13 @@ class Pair:
     def start(self) -> None:
         self.tell((0.3, -0.2), FIRST, midway=False)
         self.fast.init(textured_frame(0), START, "rgb")
-        self.fast.set_text(FIRST)
+        self.fast.set_told("carried", FIRST)
         self.slow.init(textured_frame(0), START)
 
     def tell(self, words: tuple[float, float], first: np.ndarray, *, midway: bool) -> None:
         told = np.array([words], np.float32)
-        self.inputs["told"][...] = told
-        self.fast.set_text(first)
+        self.fast.set_told("told", told)
+        self.fast.set_told("carried", first)
         self.slow.describe(told, first, midway=midway)
 
     def step(self, n: int) -> None:
@@ -124,15 +124,15 @@ def test_init_starts_the_state_and_the_slots_afresh() -> None:
 
 def test_without_a_description_update_says_so() -> None:
     tracker, _ = slot_tracker(slot_spec(), SlotNetworks(slot_spec()))
-    assert not tracker.has_text
     tracker.init(textured_frame(0), START)
-    with pytest.raises(InputError, match="was not told what it follows; give init a text"):
+    tracker.set_told("told", np.zeros((1, 2), np.float32))
+    with pytest.raises(InputError, match="was not told what to follow; give it all of 'carried', 'told'"):
         tracker.update(textured_frame(1))
     for wrong in (np.zeros(5, np.float32), np.full(STATE, np.nan, np.float32)):
         with pytest.raises(InputError, match=r"takes 6|not finite"):
-            tracker.set_text(wrong)
-    assert not tracker.has_text
-    tracker.set_text(FIRST)
+            tracker.set_told("carried", wrong)
+    assert not tracker.is_told
+    tracker.set_told("carried", FIRST)
     assert tracker.update(textured_frame(1))[0]
 
 
@@ -195,13 +195,10 @@ def test_a_frame_that_comes_to_nothing_leaves_no_trace(failing: str, monkeypatch
         ("slots", "at_least", 2, "template.slots.at_least is 2"),
         ("slots", "more", 2, "template.slots.more is not known"),
         ("slots", "count", 2, r"input 'tokens' has shape \[1, 12, 3\].* asks for \[1, 8, 3\]"),
-        ("text", "inputs", [], "text.inputs is \\[\\] where a list of one or more different names"),
-        ("text", "inputs", ["told", "told"], "different names"),
-        ("text", "inputs", "told", "text.inputs is 'told' where a list"),
-        ("text", "inputs", ["word"], "search graph's inputs beside 'search' are 'tokens', 'told', 'words'"),
+        ("told", "", ["carried"], "and what is told are 'tokens', 'told', 'words'"),
         ("state", "output", "", "state.output is '' where a name"),
         ("state", "output", "score", r"input 'carried' has shape \[1, 6\] where its output asks for \[1, 1, 8, 8\]"),
-        ("state", "input", "carry", "beside 'search' are 'carried', 'tokens', 'words'"),
+        ("state", "input", "carry", "no input 'carry'"),
         ("state", "kept", 7, "state.kept is 7, the state has 6 values"),
         ("state", "kept", -1, "state.kept is -1; it must be 0 or more"),
     ],
@@ -213,7 +210,10 @@ def test_wrong_specs_are_refused(section: str, key: str, value: Any, words: str)
     outputs = grid | {"carried_next": np.zeros(STATE, np.float32)}
     gives = {name: np.zeros(shape, np.float32) for name, shape in GIVEN.items()}
     image = {"image": np.zeros((1, 3, 16, 16), np.float32)}
-    (spec["template"]["slots"] if section == "slots" else spec[section])[key] = value
+    if section == "told":
+        spec["told"] = value
+    else:
+        (spec["template"]["slots"] if section == "slots" else spec[section])[key] = value
     with pytest.raises(ArtifactError, match=words):
         _core.CentreHeadTracker(
             spec, _core.Graph(image, gives, lambda: None), _core.Graph(inputs, outputs, lambda: None)
@@ -227,5 +227,5 @@ def test_kept_is_what_was_seen() -> None:
     np.testing.assert_array_equal(pair.fast.network_state, OTHER.ravel())
     pair.fast.update(textured_frame(1), "rgb")
     seen = pair.fast.network_state
-    pair.fast.set_text(FIRST)
+    pair.fast.set_told("carried", FIRST)
     np.testing.assert_array_equal(pair.fast.network_state, [*seen[:KEPT], *FIRST.ravel()[KEPT:]])

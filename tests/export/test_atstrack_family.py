@@ -42,7 +42,7 @@ def test_tracker_spec():
             "slots": {"count": 2, "interval": 10, "at_least": 0.5, "history": 64},
         },
         "search": {"size": 384, "factor": 5.0},
-        "text": {"inputs": ["lang", "lang_mask"]},
+        "told": ["vl_state", "lang", "lang_mask"],
         "state": {"output": "vl_state_next", "input": "vl_state", "kept": 768},
         "decode": {"kind": "centre", "grid": 24, "window": "hann"},
         "clip_margin_px": 10,

@@ -1,4 +1,4 @@
-// The tracking loop of trackers with a centre head (OSTrack, GRM, ATSTrack): one network call a frame.
+// The tracking loop of trackers with a centre head (OSTrack, GRM, GLAD, ATSTrack): one network call a frame.
 #pragma once
 
 #include <array>
@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "edgetrack/centre_maps.hpp"
@@ -24,10 +25,12 @@ struct StateSpec {
 
 // All that distinguishes one such model from another: the "tracker" object of an artifact's manifest.
 struct CentreHeadSpec : LoopSpec {
-  int grid = 16;  // cells per side of the head's maps
+  int grid = 16;    // cells per side of the head's maps
+  int divisor = 0;  // see CentreDecoder
   SlotRule slots;
-  std::vector<std::string> told;  // inputs of the search graph that a description of the target fills, if any
-  StateSpec state;
+  // Inputs of the search graph that hold what the target was described with, for trackers that read a sentence.
+  std::vector<std::string> told;
+  StateSpec state;  // its input is one of `told`, where a description says what it begins with
 };
 
 // Throws ArtifactError for a value no tracker can have.
@@ -48,13 +51,25 @@ struct Candidate {
 //   search:   search (1,3,S,S), an input of the name and shape of each of the template graph's outputs (with several
 //             slots that many of them along the second axis), and those that the spec names
 //             -> score (1,1,grid,grid), size (1,2,grid,grid), offset (1,2,grid,grid), and the state
-// What the template graph gives is copied to the search graph's inputs by init, and where a slot changes.
+// What the template graph gives is copied to the search graph's inputs by init, and where a slot changes. Inputs of the
+// search graph that the spec lists as told are filled by set_told, of any shape; without all of them update throws
+// InputError.
 class CentreHeadTracker final : public CropLoop {
  public:
   // Throws ArtifactError when the spec is wrong or a graph does not fit it or the other one.
   CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr<Graph> template_graph, std::shared_ptr<Graph> search);
 
   const CentreHeadSpec& spec() const noexcept { return spec_; }
+
+  // Gives the search graph what the target was described with. It stays until the next one, through init and reset too;
+  // between two frames the next one is searched for the new target. Of the state's input, values say what the state
+  // begins with; between two frames those of it that belong to what was seen stay as they are. Throws InputError for a
+  // name that the spec does not list, another number of values than the input has, and values that are not finite; all
+  // is then as it was before.
+  void set_told(std::string_view name, const float* values, std::size_t count);
+
+  // Says whether all that the spec lists was told.
+  bool is_told() const noexcept;
   std::array<double, 4> corners() const noexcept override;
   std::array<double, 4> leads() const noexcept override;  // four times that of the chosen cell's response
 
@@ -66,13 +81,6 @@ class CentreHeadTracker final : public CropLoop {
 
   // Returns the last network call's maps; null pointers before it.
   const CentreMaps& maps() const noexcept { return seen_maps_; }
-
-  // Says that the inputs in the spec's `told` hold a new description; update needs one. It stays until the next one,
-  // through init and reset too. values: what the state begins with, or null where there is none; between two frames
-  // those of them that belong to what was seen stay as they are. Throws InputError unless all are finite and as many as
-  // there must be; the tracker then stands as before.
-  void set_text(const float* values, std::size_t count);
-  bool has_text() const noexcept { return has_text_; }
 
   const TemplateSlots& slots() const noexcept { return slots_; }
 
@@ -87,9 +95,19 @@ class CentreHeadTracker final : public CropLoop {
     std::size_t count = 0;
   };
 
+  // An input that set_told fills.
+  struct Told {
+    std::string name;
+    float* to = nullptr;
+    std::size_t count = 0;
+    bool given = false;
+  };
+
+  void bind_told();
   void bind_links();
   void bind_maps();
   void bind_state();
+  void begin_state(const float* values) noexcept;
   bool renew_slots(const ImageView& frame, const Box& box, Timings& timings);
   void stage(int slot) noexcept;
   float* staged(int slot) noexcept { return staged_.data() + static_cast<std::size_t>(slot - 1) * slot_values_; }
@@ -106,6 +124,7 @@ class CentreHeadTracker final : public CropLoop {
   CentreHeadSpec spec_;
   std::shared_ptr<Graph> search_;
   float* search_image_ = nullptr;
+  std::vector<Told> told_;
   std::vector<Link> links_;
   TemplateSlots slots_;
   std::size_t slot_values_ = 0;   // of all links together
@@ -114,7 +133,6 @@ class CentreHeadTracker final : public CropLoop {
   const float* state_output_ = nullptr;
   std::vector<float> first_state_;
   std::vector<float> state_;
-  bool has_text_ = false;
   CentreMaps maps_;  // of the graph; filled by each call
   CentreDecoder decoder_;
   CentreMaps seen_maps_;             // maps_ once they hold something
