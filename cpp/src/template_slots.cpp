@@ -10,6 +10,7 @@ namespace {
 
 constexpr int most_slots = 64;
 constexpr int most_history = 1 << 12;
+constexpr std::size_t most_bytes = std::size_t{256} << 20;
 
 const SlotRule& checked(const SlotRule& rule) {
   check(rule);
@@ -19,10 +20,14 @@ const SlotRule& checked(const SlotRule& rule) {
 // Slots between the first and the newest are what the history is for.
 bool needs_history(const SlotRule& rule) { return rule.count > 2; }
 
-// A place for each entry of the history, and one for the crop that may follow; none where nothing is renewed.
-std::size_t places_of(const SlotRule& rule) {
+// The bytes of a place for each entry of the history, and of one for the crop that may follow; 0 where nothing is
+// renewed.
+std::size_t pool_bytes(const SlotRule& rule, std::size_t crop_bytes) {
   const std::size_t kept = needs_history(rule) ? static_cast<std::size_t>(rule.history) : 0;
-  return rule.count > 1 ? kept + 1 : 0;
+  const std::size_t places = rule.count > 1 ? kept + 1 : 0;
+  require(crop_bytes == 0 || places <= most_bytes / crop_bytes, "template.slots.history", rule.history,
+          "so small that all crops take at most 256 MiB");
+  return places * crop_bytes;
 }
 
 }  // namespace
@@ -37,7 +42,7 @@ void check(const SlotRule& rule) {
 TemplateSlots::TemplateSlots(const SlotRule& rule, std::size_t crop_bytes)
     : rule_(checked(rule)),
       crop_bytes_(crop_bytes),
-      pool_(new std::uint8_t[places_of(rule) * crop_bytes]),
+      pool_(new std::uint8_t[pool_bytes(rule, crop_bytes)]),
       shown_(static_cast<std::size_t>(rule.count)),
       planned_(shown_),
       places_(static_cast<std::size_t>(rule.count)) {

@@ -129,6 +129,7 @@ void memory_is_bounded_and_taken_once() {
 void wrong_rules_are_refused() {
   for (const int count : {0, 65}) CHECK_THROWS(TemplateSlots(rule_of(count), crop_bytes), ArtifactError);
   for (const int history : {1, 5000}) CHECK_THROWS(TemplateSlots(rule_of(3, history), crop_bytes), ArtifactError);
+  CHECK_THROWS(TemplateSlots(rule_of(3, 4096), std::size_t{1} << 20), ArtifactError);
   SlotRule rule;
   rule.interval = 0;
   CHECK_THROWS(TemplateSlots(rule, crop_bytes), ArtifactError);

@@ -31,7 +31,7 @@ void check(const SlotRule& rule);
 // the constructor and left uninitialised.
 class TemplateSlots {
  public:
-  // crop_bytes: of one crop. Throws ArtifactError as check(rule) does.
+  // crop_bytes: of one crop. Throws ArtifactError as check(rule) does, and where all crops would take over 256 MiB.
   TemplateSlots(const SlotRule& rule, std::size_t crop_bytes);
 
   // Forgets everything: all slots show the first crop.
