@@ -22,6 +22,7 @@ CORE_SOURCES = [
     "cpp/src/mvlm.cpp",
     "cpp/src/score.cpp",
     "cpp/src/template_memory.cpp",
+    "cpp/src/template_slots.cpp",
 ]
 BINDING_SOURCES = [
     "cpp/python/bind_centre_head.cpp",

@@ -12,6 +12,7 @@ from edgetrack.errors import EngineUnavailable, InputError
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.frames import Box, Frame
+    from edgetrack.export.source import Source
     from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
@@ -51,6 +52,7 @@ class ContenderSpec:
         seed: of stand-in weights.
         text: what describes the target to a tracker with language.
         pack: instead of a text, the path of a target pack.
+        text_encoder, vocabulary: paths of the files that the checkpoint of a tracker with language needs beside it.
     """
 
     kind: str
@@ -65,6 +67,26 @@ class ContenderSpec:
     seed: int = 0
     text: str | None = None
     pack: str | None = None
+    text_encoder: str | None = None
+    vocabulary: str | None = None
+
+    def source(self) -> Source:
+        """Load the network of a reference.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be read or is of another model.
+            InputError: files of a tracker with language are missing or cannot be used.
+            EngineUnavailable: PyTorch is not installed.
+        """
+        try:
+            import torch  # noqa: F401 (only to tell a missing package from a broken one of ours)
+        except ImportError as error:
+            raise EngineUnavailable(f"a checkpoint needs PyTorch ({error}): pip install 'edgetrack[export]'") from error
+        from edgetrack.export.language import TextFiles
+        from edgetrack.export.source import load_source
+
+        encoder, vocabulary = (None if path is None else Path(path) for path in (self.text_encoder, self.vocabulary))
+        return load_source(self.variant, self.path, self.seed, TextFiles(encoder, vocabulary))
 
 
 class Contender(Protocol):
@@ -136,12 +158,20 @@ def artifact_spec(
     )
 
 
-def reference_spec(weights: str, artifacts: Sequence[ContenderSpec]) -> ContenderSpec:
+def reference_spec(
+    weights: str,
+    artifacts: Sequence[ContenderSpec],
+    *,
+    text_encoder: Path | None = None,
+    vocabulary: Path | None = None,
+) -> ContenderSpec:
     """Return the spec of the published loop that `artifacts` were built from.
 
     Args:
         weights: path of a checkpoint, or "stand-in" (then with the first artifact's seed).
-        artifacts: contenders of one variant.
+        artifacts: contenders of one variant; what they follow, it follows.
+        text_encoder: see `ContenderSpec`.
+        vocabulary: see `ContenderSpec`.
 
     Raises:
         InputError: they are of several variants.
@@ -164,6 +194,10 @@ def reference_spec(weights: str, artifacts: Sequence[ContenderSpec]) -> Contende
         device="cpu",
         threads=first.threads,
         seed=first.seed,
+        text=first.text,
+        pack=first.pack,
+        text_encoder=None if text_encoder is None else str(text_encoder.resolve()),
+        vocabulary=None if vocabulary is None else str(vocabulary.resolve()),
     )
 
 
@@ -250,19 +284,15 @@ class _Reference:
     """The published loop in eager PyTorch."""
 
     def __init__(self, spec: ContenderSpec) -> None:
-        try:
-            import torch  # noqa: F401 (only to tell a missing package from a broken one of ours)
-        except ImportError as error:
-            raise EngineUnavailable(
-                f"the reference needs PyTorch ({error}): pip install 'edgetrack[export]'"
-            ) from error
+        source = spec.source()
+        if source.tellable and spec.pack is not None:
+            raise InputError("a target pack does not tell the published loop what to follow; give --text, not --pack")
         from edgetrack.export.parity.gate import torch_threads
-        from edgetrack.export.source import load_source
 
         with ExitStack() as stack:
             stack.enter_context(torch_threads(spec.threads))
-            source = load_source(spec.variant, spec.path, spec.seed)
-            self._loop = source.family.reference(spec.variant, source.net)
+            tell = source.loop if source.tellable else lambda _: source.family.reference(spec.variant, source.net)
+            self._loop = tell(spec.text)
             self._close = stack.pop_all().close
 
     def init(self, frame: Frame, box: Box) -> None:

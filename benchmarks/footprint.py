@@ -14,13 +14,15 @@ from typing import Any
 
 from edgetrack.artifact import read_artifact
 from edgetrack.benchmarks import exporting
-from edgetrack.benchmarks.contenders import artifact_spec
+from edgetrack.benchmarks.contenders import ContenderSpec, artifact_spec
 from edgetrack.benchmarks.files import document_head, read_document
 from edgetrack.benchmarks.frames import Footage, load_footage
 from edgetrack.benchmarks.fresh import peak_memory
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.cli import console
+from edgetrack.demo import TEXT
 from edgetrack.export.models import find_variant
+from edgetrack.loading import load
 
 __all__ = ["SCHEMA", "main", "measure_footprint"]
 
@@ -64,7 +66,7 @@ def measure_footprint(artifacts: Sequence[Path], *, updates: int, threads: int |
 
 
 def _row(path: Path, footage: Footage, updates: int, threads: int | None) -> dict[str, Any]:
-    spec, artifact = artifact_spec(path, threads=threads), read_artifact(path)
+    spec, artifact = artifact_spec(path, threads=threads, usual_text=TEXT), read_artifact(path)
     variant, note = find_variant(spec.variant), exporting.note_of(path)
     return {
         "artifact": spec.name,
@@ -76,9 +78,23 @@ def _row(path: Path, footage: Footage, updates: int, threads: int | None) -> dic
         "published_gmacs": variant.published_gmacs,
         "weights_bytes": variant.parameters * _WEIGHT_BYTES[spec.precision],
         "artifact_bytes": artifact.size_bytes(),
+        "target_bytes": _target_bytes(spec, footage),
         "export": _export(note) if note.is_file() else None,
         "memory": peak_memory(spec, footage, updates),
     }
+
+
+def _target_bytes(spec: ContenderSpec, footage: Footage) -> int | None:
+    """Return how much a device is fed of a description; None for a tracker that reads no text."""
+    with load(spec.path, threads=spec.threads) as tracker:
+        language = tracker.language
+        if language is None:
+            return None
+        if language.encodes:
+            pack = language.encode(TEXT, tracker.picture(footage.frames[0], footage.box, "rgb"))
+        else:
+            pack = language.made_up()
+    return sum(array.nbytes for array in pack.arrays.values())
 
 
 def _export(note: Path) -> dict[str, Any]:

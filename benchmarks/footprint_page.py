@@ -21,7 +21,7 @@ def footprints(documents: Sequence[Document]) -> Iterator[str]:
         return
     yield "## Size and memory\n"
     costs = (">parameters, M", ">GMACs", ">published loop's GMACs")
-    sizes = (">weights, MB", ">artifact, MB", ">peak of the export, MB")
+    sizes = (">weights, MB", ">artifact, MB", ">target data, MB", ">peak of the export, MB")
     tracking = (">loaded, MB", ">peak while it tracks, MB", ">1.3x the weights + 150 MB")
     yield table(
         ("artifact", *costs, *sizes, *tracking), [_row(row) for document in documents for row in document["rows"]]
@@ -37,6 +37,7 @@ def _row(row: Document) -> list[str]:
         f"{row['published_gmacs']:.2f}",
         f"{row['weights_bytes'] / _MEGABYTE:.0f}",
         f"{row['artifact_bytes'] / _MEGABYTE:.0f}",
+        f"{size / _MEGABYTE:.2f}" if (size := row.get("target_bytes")) else "",
         NOT_MEASURED if exported is None else f"{exported['peak_rss_bytes'] / _MEGABYTE:.0f}",
         f"{memory['load'] / _MEGABYTE:.0f}",
         f"{memory['peak'] / _MEGABYTE:.0f}",

@@ -11,7 +11,17 @@ from typing import Any
 
 from edgetrack.benchmarks.others import QUIET_SHARE
 
-__all__ = ["CENTRE_VARIANTS", "ENGINES", "NOT_MEASURED", "VARIANTS", "Goal", "allowed_bytes", "goals", "is_disturbed"]
+__all__ = [
+    "CENTRE_VARIANTS",
+    "ENGINES",
+    "LANGUAGE_VARIANTS",
+    "NOT_MEASURED",
+    "VARIANTS",
+    "Goal",
+    "allowed_bytes",
+    "goals",
+    "is_disturbed",
+]
 
 Document = Mapping[str, Any]
 
@@ -19,6 +29,8 @@ NOT_MEASURED = "not measured"
 
 CENTRE_VARIANTS = ("ostrack-256", "ostrack-256-ce", "ostrack-384-ce", "grm-256", "grm-l320")
 VARIANTS = ("fartrack-pico", "fartrack-nano", "fartrack-tiny", *CENTRE_VARIANTS)
+LANGUAGE_VARIANTS = ("mvlm-tf", "mvlm-bbox", "atstrack-256-t2", "atstrack-384")
+TARGET_BYTES = 4e6
 ENGINES = ("onnxruntime", "openvino")
 BOX_PX = 0.05
 FPS_RATIO = {"fartrack-pico": 3.0, "fartrack-tiny": 2.5, "ostrack-256": 1.1, "ostrack-256-ce": 1.1, "grm-256": 1.3}
@@ -60,6 +72,7 @@ def goals(results: Mapping[str, Document]) -> list[Goal]:
         _growth(grown),
         _tracking(results),
         _export(results.get(f"footprint-{EXPORTED_VARIANT}")),
+        _target(results),
     ]
 
 
@@ -211,3 +224,19 @@ def _export(document: Document | None) -> Goal:
         return Goal(what, wanted)
     peak = max(peaks.values())
     return Goal(what, wanted, f"{peak / 1e9:.1f} GB", peak < EXPORT_BYTES)
+
+
+def _target(results: Mapping[str, Document]) -> Goal:
+    """Every variant that reads text has to be there."""
+    what, wanted = f"target data of {len(LANGUAGE_VARIANTS)} trackers with language", f"≤ {TARGET_BYTES / 1e6:.0f} MB"
+    sizes = {
+        variant: max((row["target_bytes"] or 0 for row in document["rows"]), default=0)
+        for variant in LANGUAGE_VARIANTS
+        if (document := results.get(f"footprint-{variant}")) is not None
+    }
+    if not sizes:
+        return Goal(what, wanted)
+    variant, size = max(sizes.items(), key=lambda item: item[1])
+    missing = len(LANGUAGE_VARIANTS) - len(sizes)
+    note = f", {missing} of {len(LANGUAGE_VARIANTS)} {NOT_MEASURED}" if missing else ""
+    return Goal(what, wanted, f"{size / 1e6:.2f} MB ({variant}){note}", 0 < size <= TARGET_BYTES and not missing)

@@ -24,7 +24,7 @@ from edgetrack.benchmarks import bench, exporting, footprint, growth, outside, p
 from edgetrack.benchmarks.clip_head import clip_head_words
 from edgetrack.benchmarks.device import describe_machine
 from edgetrack.benchmarks.files import read_document, write_document
-from edgetrack.benchmarks.goals import CENTRE_VARIANTS, VARIANTS
+from edgetrack.benchmarks.goals import CENTRE_VARIANTS, LANGUAGE_VARIANTS, VARIANTS
 from edgetrack.benchmarks.results_page import render
 from edgetrack.benchmarks.sources import sources_sha256
 from edgetrack.benchmarks.wheel import build_wheel, source_tree
@@ -61,7 +61,12 @@ _EFFORT = {
     **dict.fromkeys(("ostrack-256", "ostrack-256-ce", "grm-256"), Effort(48, 16, 16, 9)),
     "ostrack-384-ce": Effort(32, 16, 8, 9),
     "grm-l320": Effort(6, 2, 4, 9),
+    **dict.fromkeys(("mvlm-tf", "mvlm-bbox"), Effort(48, 16, 16, 9)),
+    # Templates are renewed from frame 10 on.
+    "atstrack-256-t2": Effort(32, 12, 8, 13),
+    "atstrack-384": Effort(16, 4, 4, 13),
 }
+MEASURED = (*VARIANTS, *LANGUAGE_VARIANTS)
 
 
 def effort_of(variant: str) -> Effort:
@@ -171,20 +176,20 @@ def parts(work: Path, threads: int, wheel: Path | None = None) -> Iterator[Part]
     wheel = None if wheel is None else wheel.resolve()
     module = "edgetrack.benchmarks.startup"
     yield Part("startup", startup.SCHEMA, module, words, pico, wheel=wheel, builds_wheel=wheel is None)
-    for variant in VARIANTS:
+    for variant in MEASURED:
         paths = tuple(_artifact(work, variant, target) for target in ENGINES)
         effort = effort_of(variant)
         words = ("bench", *map(str, paths), "--compare", "--reference", "stand-in")
         words += ("--threads", str(threads), "--frames", str(effort.bench), "--warmup", str(effort.warmup))
-        if variant in CENTRE_VARIANTS:
+        if variant in (*CENTRE_VARIANTS, *LANGUAGE_VARIANTS):
             words += ("--no-fresh",)  # their memory is a part of its own; their cold start is reading the weights
         yield Part(f"bench-{variant}", bench.SCHEMA, "edgetrack.cli", words, paths)
-    for variant in VARIANTS:
+    for variant in MEASURED:
         for target, engine in ENGINES.items():
             path = _artifact(work, variant, target)
             words = (str(path), "--threads", str(threads), "--updates", str(effort_of(variant).profile))
             yield Part(f"profile-{variant}-{engine}", profile.SCHEMA, "edgetrack.benchmarks.profile", words, (path,))
-    for variant in VARIANTS:
+    for variant in MEASURED:
         paths = tuple(_artifact(work, variant, target) for target in ENGINES)
         words = (*map(str, paths), "--threads", str(threads))
         yield Part(f"footprint-{variant}", footprint.SCHEMA, "edgetrack.benchmarks.footprint", words, paths)

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgetrack.benchmarks.device import machine_line
 from edgetrack.benchmarks.footprint_page import footprints
-from edgetrack.benchmarks.goals import NOT_MEASURED, VARIANTS, goals, is_disturbed
+from edgetrack.benchmarks.goals import LANGUAGE_VARIANTS, NOT_MEASURED, VARIANTS, goals, is_disturbed
 from edgetrack.benchmarks.markdown import table
 from edgetrack.benchmarks.others import QUIET_SHARE
 from edgetrack.benchmarks.precisions_page import precision_goals, precision_section
@@ -51,8 +51,8 @@ _METHOD = """## How it was measured
   through the widths of a block's products (for the first network of the table {chain}).
   What runs once per target is left out.
 - *Size and memory*: every artifact tracks {tracked} frames in a process of its own; resident memory counts the pages of
-  mapped files too. The exports of OSTrack and GRM are proven on the first 9 frames here, not on the whole clip, so what
-  they took is for that.
+  mapped files too. All exports but FARTrack's are proven on the first 9 to 13 frames here, not on the whole clip, so
+  what they took is for that. Target data: what a device is fed of a description, without any text encoder.
 - *Disturbed*: other processes used more than {quiet:.0%} of the cores meanwhile; such numbers should be measured again.
 """
 
@@ -80,7 +80,7 @@ def render(results: Mapping[str, Document]) -> str:
 
 
 def _names(results: Mapping[str, Document], prefix: str) -> list[str]:
-    order = {variant: number for number, variant in enumerate(VARIANTS)}
+    order = {variant: number for number, variant in enumerate((*VARIANTS, *LANGUAGE_VARIANTS))}
     names = [name for name in results if name.startswith(prefix)]
     return sorted(names, key=lambda name: (order.get(results[name].get("variant") or name[len(prefix) :], 99), name))
 
@@ -170,14 +170,16 @@ def _stages(benches: Sequence[Document]) -> Iterator[str]:
             *(f"{entry['stages_ms'][stage]['p50']:.3f}" for stage in _STAGES),
             f"{entry['total_ms']['p50']:.3f}",
             f"{entry['drift']['change']:+.1%}",
+            f"{entry['text_ms']:.1f}" if "text_ms" in entry else "",
         )
         for document in benches
         for entry in document["contenders"]
         if entry["kind"] == "artifact"
     ]
-    yield table(("artifact", *(f">{stage}" for stage in _STAGES), ">total", ">drift"), rows)
+    yield table(("artifact", *(f">{stage}" for stage in _STAGES), ">total", ">drift", ">text, in init"), rows)
     yield "Nothing is copied to or from a device: the engines work in the tracker's own buffers."
-    yield "Drift: the last window's median against the first one's.\n"
+    yield "Drift: the last window's median against the first one's."
+    yield "Text: ms that init takes to encode what a tracker with language is told; no update has such a stage.\n"
 
 
 def _beginnings(benches: Sequence[Document]) -> Iterator[str]:

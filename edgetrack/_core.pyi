@@ -208,7 +208,7 @@ class FarTracker(CropLoop):
 
 @final
 class CentreHeadTracker(CropLoop):
-    """The tracking loop of trackers with a centre head (OSTrack, GRM) over two compiled graphs.
+    """The tracking loop of trackers with a centre head (OSTrack, GRM, ATSTrack) over two compiled graphs.
 
     The raw score is the network's score at the chosen cell, without the window.
     """
@@ -219,9 +219,9 @@ class CentreHeadTracker(CropLoop):
         Args:
             spec: the "tracker" object of the artifact's manifest.
             template: image (1,3,T,T) -> any outputs; `init` copies each to the search graph's input of the same
-                name, once per target.
-            search: search (1,3,S,S) and the template graph's outputs -> score (1,1,grid,grid), size
-                (1,2,grid,grid), offset (1,2,grid,grid).
+                name, as often along the second axis as there are slots; later only where a slot changes.
+            search: search (1,3,S,S), the template graph's outputs, and what the spec names -> score
+                (1,1,grid,grid), size (1,2,grid,grid), offset (1,2,grid,grid), and the spec's state.
 
         Raises:
             ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it or the
@@ -232,7 +232,8 @@ class CentreHeadTracker(CropLoop):
         """Give an input of the search graph that the spec lists as `told`: what the target was described with.
 
         It stays until the next one, through `init` and `reset` too; given between two frames, the next frame is
-        searched for the new target.
+        searched for the new target. Of the state's input the values say what the state begins with; between two frames
+        what it holds of what was seen stays.
 
         Raises:
             InputError: no such name, another number of values, or some are not finite.
@@ -252,6 +253,18 @@ class CentreHeadTracker(CropLoop):
         Raises:
             InputError: `k` is below 1.
         """
+
+    @property
+    def slots(self) -> list[int]:
+        """Number of the frame whose crop each template slot shows in the next frame; 0: the first one."""
+
+    @property
+    def stored_templates(self) -> int:
+        """How many crops the history of templates holds."""
+
+    @property
+    def network_state(self) -> NDArray[np.float32]:
+        """Copy of the values that the network hands to itself in the next frame; empty without a state."""
 
     @property
     def maps(self) -> dict[str, NDArray[np.float32]] | None:

@@ -57,11 +57,12 @@ class Checkpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def load_checkpoint(path: str | Path, *, scripted: bool = False) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, scripted: bool = False, entries: tuple[str, ...] = ("net",)) -> Checkpoint:
     """Read the weights of a checkpoint: its entry `net`, or all of it where it is a bare state dict.
 
     Args:
         path: a file written by torch.save, or a .safetensors file.
+        entries: where the weights may be; the first one that there is counts.
         scripted: read a TorchScript archive too, which is how OpenAI publishes CLIP: the tensors that its modules hold,
             under the modules' names; its code is left unread. Else such a file is refused.
 
@@ -75,7 +76,7 @@ def load_checkpoint(path: str | Path, *, scripted: bool = False) -> Checkpoint:
             size = path.stat().st_size
             sha256 = _check_and_hash(stream, size)
             content = open_content(path, stream, size, scripted=scripted)
-            weights, other = _select_weights(content.top)
+            weights, other = _select_weights(content.top, entries)
             state = _read_tensors(weights, content, limit=4 * size)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -101,16 +102,17 @@ def _check_and_hash(stream: IO[bytes], size: int) -> str:
     return digest.hexdigest()
 
 
-def _select_weights(top: object) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _select_weights(top: object, entries: tuple[str, ...]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the state dict inside a file's content, and the names of everything beside it."""
     content = _module_tensors(top) if is_script_module(top) else _as_dict(top)
     if content is None:
         raise CheckpointError(f"it holds {_describe(top)}; {EXPECTED}")
-    if "net" in content:
-        weights = _as_dict(content["net"])
+    entry = next((name for name in entries if name in content), None)
+    if entry is not None:
+        weights = _as_dict(content[entry])
         if not weights:
-            raise CheckpointError(f"its 'net' is {_describe(content['net'])}; {EXPECTED}")
-        return weights, tuple(_key_name(key) for key in content if key != "net")
+            raise CheckpointError(f"its {entry!r} is {_describe(content[entry])}; {EXPECTED}")
+        return weights, tuple(_key_name(key) for key in content if key != entry)
     if content and all(_layout_of(value) is not None for value in content.values()):
         return content, ()
     keys = ", ".join(brief(key) for key in list(content)[:8])

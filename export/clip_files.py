@@ -20,7 +20,7 @@ from edgetrack.export.checkpoint import load_checkpoint
 from edgetrack.export.models.clip_text import ClipText, TextShape
 from edgetrack.export.models.strict import check_values, entry_problems
 
-__all__ = ["TextWeights", "load_clip_text", "read_clip_text", "text_state"]
+__all__ = ["TextWeights", "load_clip_text", "read_clip_text", "text_state", "text_transformer"]
 
 # The rest of a whole CLIP file, in either naming; `attn_mask` is a constant that TorchScript keeps beside parameters.
 _OTHERS = re.compile(
@@ -65,10 +65,19 @@ def load_clip_text(path: str | Path, shape: TextShape, *, final_norm: bool = Tru
         CheckpointError: see `read_clip_text`.
     """
     weights = read_clip_text(path, shape, final_norm=final_norm)
+    return text_transformer(weights.state, shape, final_norm=final_norm), weights.sha256
+
+
+def text_transformer(state: Mapping[str, Tensor], shape: TextShape, *, final_norm: bool = True) -> ClipText:
+    """Return the text transformer with the parameters of a state dict, evaluation mode; see `text_state`.
+
+    Raises:
+        CheckpointError: see `text_state`.
+    """
     with torch.device("meta"):
         net = ClipText(shape, final_norm=final_norm)
-    net.load_state_dict(weights.state, strict=True, assign=True)
-    return net.requires_grad_(False).eval(), weights.sha256
+    net.load_state_dict(text_state(state, shape, final_norm=final_norm), strict=True, assign=True)
+    return net.requires_grad_(False).eval()
 
 
 def read_clip_text(path: str | Path, shape: TextShape, *, final_norm: bool = True) -> TextWeights:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from edgetrack.export.clip_files import read_clip_text
 from edgetrack.export.diffusion_files import read_diffusion, vocabulary_of
 from edgetrack.export.models import family_of
 from edgetrack.export.models.language import DiffusionSide, LanguageFamily, TextSide
+from edgetrack.runtime.clip_tokenizer import ClipTokenizer, checked_text
 from edgetrack.runtime.clip_vocabulary import (
     BYTE_SYMBOLS,
     END_SYMBOL,
@@ -25,6 +27,7 @@ from edgetrack.runtime.clip_vocabulary import (
     read_vocabulary,
     tokenizer_json,
 )
+from edgetrack.runtime.language_spec import Inputs, described
 
 __all__ = ["TOKENIZER_FILE", "SourceText", "TextFiles", "text_side_of", "with_text_encoder"]
 
@@ -87,13 +90,34 @@ class TextFiles:
 class SourceText:
     """The text side of a loaded network.
 
-    side: how it reads text. encoder_sha256: of the encoder's own file, "" where there is none. tokenizer: content of
-    the artifact's tokenizer.json; None: no text is encoded there.
+    side: how it reads text. encoder_sha256: of the encoder's own file, "" where there is none. vocabulary: whose tokens
+    it knows; None: no text is encoded there.
     """
 
     side: TextSide
     encoder_sha256: str
-    tokenizer: str | None
+    vocabulary: Vocabulary | None
+
+    @cached_property
+    def tokenizer(self) -> str | None:
+        """Content of the artifact's tokenizer.json; None: no text is encoded there."""
+        return None if self.vocabulary is None else tokenizer_json(self.vocabulary)
+
+    @cached_property
+    def _encoder(self) -> ClipTokenizer:
+        if self.vocabulary is None:
+            raise InputError("no text is encoded here, its target packs are made elsewhere; give an artifact that does")
+        return ClipTokenizer(self.vocabulary, self.side.rules)
+
+    def inputs(self, text: str | None) -> Inputs:
+        """Return the text graph's inputs for a sentence, as an artifact makes them; None: none is given.
+
+        Raises:
+            InputError: see `described`; or no text is encoded here.
+            EngineUnavailable: the package tokenizers is missing.
+        """
+        said = None if text is None else checked_text(text)
+        return described(self._encoder, said, form=self.side.form, without_text=self.side.without_text)
 
     @property
     def section(self) -> dict[str, Any]:
@@ -176,7 +200,7 @@ def with_text_encoder(
             f"the checkpoint of {variant} holds no text encoder; give the weights of {side.encoder.name} with "
             "--text-encoder"
         )
-    return dict(state), SourceText(side, sha256, tokenizer_json(vocabulary))
+    return dict(state), SourceText(side, sha256, vocabulary)
 
 
 def _with_diffusion(
@@ -186,7 +210,7 @@ def _with_diffusion(
     vocabulary = read_vocabulary(files.vocabulary or vocabulary_of(folder), size=given.shape.text.vocabulary)
     weights = read_diffusion(folder, given.shape, files.lora)
     more = {given.prefix + name: value for name, value in weights.state.items()}
-    return {**state, **more}, SourceText(given.side, weights.sha256, tokenizer_json(vocabulary))
+    return {**state, **more}, SourceText(given.side, weights.sha256, vocabulary)
 
 
 def _made_up_vocabulary(size: int) -> Vocabulary:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from edgetrack.errors import InputError
 from edgetrack.export.checkpoint import load_checkpoint
 from edgetrack.export.compact import completed, score_rule
 from edgetrack.export.language import SourceText, TextFiles, text_side_of, with_text_encoder
 from edgetrack.export.models import family_of, find_variant
+from edgetrack.export.models.language import Tellable
 from edgetrack.export.standin import synth_state
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from edgetrack.export.models.base import DeployGraph, ModelFamily, Variant
+    from edgetrack.export.models.base import DeployGraph, ModelFamily, ReferenceTracker, Variant
 
 __all__ = ["STAND_IN", "Source", "load_source"]
 
@@ -60,6 +62,27 @@ class Source:
         name = f"published loop of {self.variant.name} in PyTorch {torch.__version__}"
         made = f"stand-in weights, seed {self.seed}" if self.seed is not None else "checkpoint"
         return f"{name}, {made} sha256 {self.sha256[:12]}"
+
+    @property
+    def tellable(self) -> bool:
+        """Whether the published loop can be told what to follow."""
+        return self.text is not None and isinstance(self.family, Tellable)
+
+    def loop(self, text: str | None = None) -> ReferenceTracker:
+        """Return the published loop; where it reads text, one that follows a sentence. None: none is given.
+
+        Raises:
+            InputError: the sentence cannot be used, is needed and missing, or the loop cannot be told one.
+            EngineUnavailable: the package tokenizers is missing.
+        """
+        if self.text is None:
+            return self.family.reference(self.variant.name, self.net)
+        if not isinstance(self.family, Tellable):
+            raise InputError(
+                f"{self.variant.name} reads text, and its published loop here follows one sentence only; take an "
+                "artifact of it, which can be told any"
+            )
+        return self.family.told_reference(self.variant.name, self.net, self.text.inputs(text))
 
 
 def load_source(variant: str, weights: str | Path, seed: int = 0, text: TextFiles | None = None) -> Source:

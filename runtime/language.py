@@ -23,9 +23,9 @@ from edgetrack.runtime.clip_vocabulary import read_vocabulary
 from edgetrack.runtime.describing import IMAGE, NO_ENCODER, Chain
 from edgetrack.runtime.engine import Engine, Session
 from edgetrack.runtime.graph_file import GraphFile
-from edgetrack.runtime.language_spec import FORMS, TEXT_ROLE, Inputs, LanguageSpec
+from edgetrack.runtime.language_spec import TEXT_ROLE, Inputs, LanguageSpec, described
 from edgetrack.runtime.noise import standard_normal
-from edgetrack.runtime.phrases import Phrases, checked_phrases
+from edgetrack.runtime.phrases import Phrases, Splitter, checked_phrases, split_with
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
 __all__ = ["TEXT_ROLE", "Language", "LanguageHome", "Pack", "ShapesOnly", "Text"]
@@ -148,6 +148,18 @@ class Language:
         self.text_ms = 1e3 * (time.perf_counter() - began)
         return pack
 
+    def split(self, text: Text | None, splitter: Splitter) -> Phrases:
+        """Return the phrases that a user's splitter makes of a sentence, see `split_with`.
+
+        Raises:
+            InputError: the tracker reads whole sentences, the text is none, or the splitter's answer cannot be used.
+        """
+        if self.spec.form != "phrases":
+            raise InputError("this tracker reads a sentence as it is, without phrases; leave out splitter")
+        if not isinstance(text, str):
+            raise InputError("a splitter is given, but no sentence to split; give text='...', or leave out splitter")
+        return split_with(splitter, text)
+
     def accept(self, pack: TargetPack, source: str) -> TargetPack:
         """Return a pack after checking that it is one of this model; `source` says where it is from.
 
@@ -233,21 +245,8 @@ class Language:
 
     def _inputs(self, text: str | Phrases | None) -> Inputs:
         """Return the text graph's inputs for a description."""
-        tokenizer = self._opened_tokenizer()
-        form = FORMS[self.spec.form]
-        if text is not None:
-            words = text if isinstance(text, str) else " ".join(text.values())
-            if not tokenizer.encode(words):
-                raise InputError(
-                    f"the text {words[:40]!r} says nothing; describe the target in words, or leave the text out"
-                )
-            return form(tokenizer, text)
-        if self.spec.without_text == "refuse":
-            raise InputError("this tracker follows what a text describes; give text='the man in the white shirt', say")
-        inputs = form(tokenizer, "")
-        if self.spec.without_text == "padding":
-            inputs["ids"] = np.full_like(inputs["ids"], tokenizer.rules.padding)
-        return inputs
+        spec = self.spec
+        return described(self._opened_tokenizer(), text, form=spec.form, without_text=spec.without_text)
 
     def _opened_tokenizer(self) -> ClipTokenizer:
         if self.spec.rules is None or not self.encodes:

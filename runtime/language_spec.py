@@ -14,10 +14,12 @@ from edgetrack.fields import Fields
 from edgetrack.runtime.clip_tokenizer import ClipTokenizer, TokenRules
 from edgetrack.runtime.phrases import ATTRIBUTES, Phrases, split_sentence
 
-__all__ = ["FORMS", "TEXT_ROLE", "Inputs", "LanguageSpec", "TextForm", "read_language_spec"]
+__all__ = ["FORMS", "TEXT_ROLE", "Inputs", "LanguageSpec", "TextForm", "described", "read_language_spec"]
 
 TEXT_ROLE = "text"
 """Role of the graph that turns ids into target data, or into what the next graph of a chain reads."""
+MASK = "lang_mask"
+"""Of what a form makes: which ids count; where there is none, all do."""
 
 _WITHOUT_TEXT = ("refuse", "empty", "padding")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
@@ -41,7 +43,7 @@ def _phrases(tokenizer: ClipTokenizer, text: str | Phrases) -> Inputs:
     for row, name in enumerate(ATTRIBUTES):
         count = min(len(tokenizer.encode(phrases[name])), room)
         mask[row, 1 : count + 2] = count > 0
-    return {"ids": rows[None], "lang_mask": mask[None]}
+    return {"ids": rows[None], MASK: mask[None]}
 
 
 FORMS: dict[str, TextForm] = {"sentence": _sentence, "phrases": _phrases}
@@ -50,6 +52,35 @@ FORMS: dict[str, TextForm] = {"sentence": _sentence, "phrases": _phrases}
 "sentence": `ids`, int32 (1, context). "phrases": four phrases, or a sentence split into them: `ids`, int32 (1, 4,
 context), and `lang_mask`, float32 of that shape, 1 where a phrase has a token or its end.
 """
+
+
+def described(tokenizer: ClipTokenizer, text: str | Phrases | None, *, form: str, without_text: str) -> Inputs:
+    """Return the text graph's inputs for a description; None: none is given.
+
+    Args:
+        tokenizer: with the tracker's rules.
+        text: checked by `checked_text` or `checked_phrases`.
+        form: see `LanguageSpec.form`.
+        without_text: see `LanguageSpec.without_text`.
+
+    Raises:
+        InputError: the text says nothing or cannot be used, or it is needed and missing.
+    """
+    make = FORMS[form]
+    if text is not None:
+        inputs, words = make(tokenizer, text), text if isinstance(text, str) else " ".join(text.values())
+        if not tokenizer.encode(words) or not inputs.get(MASK, inputs["ids"]).any():
+            tongue = "English words" if form == "phrases" and isinstance(text, str) else "words"
+            raise InputError(
+                f"the text {words[:40]!r} says nothing; describe the target in {tongue}, or leave the text out"
+            )
+        return inputs
+    if without_text == "refuse":
+        raise InputError("this tracker follows what a text describes; give text='the man in the white shirt', say")
+    inputs = make(tokenizer, "")
+    if without_text == "padding":
+        inputs["ids"] = np.full_like(inputs["ids"], tokenizer.rules.padding)
+    return inputs
 
 
 @dataclass(frozen=True)

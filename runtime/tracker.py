@@ -18,6 +18,7 @@ from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
 from edgetrack.runtime.language_spec import read_language_spec
+from edgetrack.runtime.phrases import Splitter
 from edgetrack.runtime.target_pack import TargetPack
 from edgetrack.runtime.template_crop import TemplateCrop, template_crop
 
@@ -128,6 +129,7 @@ class Tracker:
         *,
         text: Text | None = None,
         pack: Pack | None = None,
+        splitter: Splitter | None = None,
         color: str = "bgr",
     ) -> None:
         """Start following what is inside `box` in `frame`, or what a text describes; may be called again.
@@ -142,6 +144,9 @@ class Tracker:
             text: the target in a sentence, for trackers that read one; or in phrases, see `Language.encode`.
             pack: instead of a text, a target pack or the path of one, which `encode_text` made of a text; needs no text
                 encoder.
+            splitter: for trackers that read phrases: what makes them of the sentence, instead of the rules that come
+                with edgetrack. It maps the sentence to phrases by their names, in words of the sentence; an answer with
+                others is discarded with a warning.
             color: layout of the frame and, unless `update` is told otherwise, of those that follow; see the class.
 
         Raises:
@@ -154,7 +159,7 @@ class Tracker:
         image = self._image(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
         shown = None if place is None else self.picture(image, place, color)
-        target = self._target(text, pack, shown)
+        target = self._target(self._said(text, splitter), pack, shown)
         start(image, place, color)
         if self._language is not None:
             self._language.image = shown
@@ -162,15 +167,16 @@ class Tracker:
         self._color = color
         self._started = True
 
-    def retarget(self, *, text: Text | None = None, pack: Pack | None = None) -> None:
+    def retarget(self, *, text: Text | None = None, pack: Pack | None = None, splitter: Splitter | None = None) -> None:
         """Describe the target anew, in the middle of a video; the next update looks for what is described now.
 
-        Where the tracker keeps what it learnt of a target (MVLM: its memory, and the view of the last frame), that is
-        forgotten; the box stays until then.
+        Where the tracker keeps what it learnt of a target's description (MVLM: its memory, and the view of the last
+        frame; ATSTrack: the words in its token), that is forgotten; the box stays until then.
 
         Args:
-            text: the target in a sentence.
+            text: the target in a sentence, or in phrases, see `init`.
             pack: instead of a text, see `init`.
+            splitter: see `init`.
 
         Raises:
             InputError: the text or pack cannot be used or neither is given, this tracker reads no text, `init` was not
@@ -179,12 +185,12 @@ class Tracker:
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         _ = self.core
-        language = self._reading()
+        self._reading()
         if not self._started:
             raise InputError("retarget was called before init; call init with the first frame")
         if text is None and pack is None:
             raise InputError("retarget was given nothing; give text='...' or pack='...'")
-        self._describe(language.target(text, pack))
+        self._describe(self._target(self._said(text, splitter), pack, None))
 
     def encode_text(
         self,
@@ -192,15 +198,17 @@ class Tracker:
         frame: NDArray[np.uint8] | None = None,
         box: Sequence[float] | NDArray[Any] | None = None,
         *,
+        splitter: Splitter | None = None,
         color: str = "bgr",
     ) -> TargetPack:
         """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
 
         Args:
-            text: the target in a sentence.
+            text: the target in a sentence, or in phrases, see `init`.
             frame: uint8 image in which the target is, for trackers that describe it by its picture too (GLAD); others
                 leave it out. None: the frame of the last `init`.
             box: x, y, w, h of the target in it, in pixels.
+            splitter: see `init`.
             color: layout of the frame, see the class.
 
         Raises:
@@ -213,11 +221,12 @@ class Tracker:
         language = self._reading()
         if (frame is None) != (box is None):
             raise InputError("a picture of the target is a frame and a box; give both or neither")
+        said = text if splitter is None else language.split(text, splitter)
         if frame is None or box is None:
-            return language.encode(text)
+            return language.encode(said)
         if not language.sees_image:
             raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
-        return language.encode(text, self.picture(checked_frame(frame), checked_box(box), color))
+        return language.encode(said, self.picture(checked_frame(frame), checked_box(box), color))
 
     def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
         """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
@@ -251,6 +260,10 @@ class Tracker:
 
     def _finds_by_text(self) -> bool:
         return self._language is not None and self._language.spec.without_box
+
+    def _said(self, text: Text | None, splitter: Splitter | None) -> Text | None:
+        """Return a description; a splitter makes phrases of it."""
+        return text if splitter is None else self._reading().split(text, splitter)
 
     def _target(self, text: Text | None, pack: Pack | None, shown: NDArray[np.float32] | None) -> TargetPack | None:
         """Return the target data of a description; None for a tracker that reads no text."""
@@ -310,7 +323,7 @@ class Tracker:
         if not isinstance(core, CentreHeadTracker):
             raise InputError(
                 f"this tracker ({type(core).__name__}) gives no candidates, only those with a centre head (OSTrack, "
-                "GRM, GLAD) do; use the box that update returns"
+                "GRM, GLAD, ATSTrack) do; use the box that update returns"
             )
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"candidates was asked for {k!r} boxes; give a whole number, 1 or more")

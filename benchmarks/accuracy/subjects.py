@@ -14,7 +14,7 @@ import numpy as np
 import edgetrack
 from edgetrack.benchmarks.accuracy.score_rule import RULE_KEYS, ScoreRule
 from edgetrack.benchmarks.contenders import ContenderSpec, artifact_spec
-from edgetrack.errors import EngineUnavailable, InputError
+from edgetrack.errors import InputError
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.accuracy.sequences import Frame
@@ -78,8 +78,8 @@ class Loop(Protocol):
 class Scored(Protocol):
     """A reference loop that has the product's confidence signal too."""
 
-    def raw_score(self, radius: int) -> float:
-        """Return the raw score of the last update."""
+    def raw_score(self, *radius: int) -> float:
+        """Return the raw score of the last update; `radius` where the manifest's rule has one."""
 
 
 def artifact_subject(
@@ -99,8 +99,18 @@ def artifact_subject(
     return Subject(spec, _digest([told, tracker, files, spec.engine, device, edgetrack.__version__]), rule)
 
 
-def reference_subject(weights: str, variant: str, *, seed: int = 0, threads: int | None = None) -> Subject:
+def reference_subject(
+    weights: str,
+    variant: str,
+    *,
+    seed: int = 0,
+    threads: int | None = None,
+    text_encoder: Path | None = None,
+    vocabulary: Path | None = None,
+) -> Subject:
     """Return a checkpoint, or "stand-in", in the published loop of `variant`.
+
+    `text_encoder` and `vocabulary` are what the checkpoint of a tracker with language needs besides.
 
     Raises:
         InputError: no such variant, or no such file.
@@ -111,6 +121,12 @@ def reference_subject(weights: str, variant: str, *, seed: int = 0, threads: int
     find_variant(variant)
     made_up = weights == STAND_IN
     content = f"{STAND_IN} {seed}" if made_up else checkpoint_sha256(weights)
+    files = {
+        name: str(path.resolve())
+        for name, path in (("text_encoder", text_encoder), ("vocabulary", vocabulary))
+        if path is not None
+    }
+    content = " ".join([content, *(checkpoint_sha256(path) for path in files.values())])
     spec = ContenderSpec(
         kind="reference",
         name=f"{variant}-published",
@@ -122,12 +138,13 @@ def reference_subject(weights: str, variant: str, *, seed: int = 0, threads: int
         device="cpu",
         threads=threads,
         seed=seed,
+        **files,
     )
     return Subject(spec, _digest(["reference", variant, content, edgetrack.__version__]))
 
 
 def checkpoint_sha256(path: str) -> str:
-    """Return the SHA-256 of a checkpoint file.
+    """Return the SHA-256 of a checkpoint, or of a file that belongs to it.
 
     Raises:
         InputError: it cannot be read.
@@ -137,7 +154,7 @@ def checkpoint_sha256(path: str) -> str:
     try:
         return sha256_of(Path(path))
     except OSError as error:
-        raise InputError(f"checkpoint {path} cannot be read ({error.strerror}); check the path") from error
+        raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
 
 
 def open_loop(spec: ContenderSpec) -> Loop:
@@ -185,32 +202,25 @@ class _ReferenceLoop:
     """The published loop in eager PyTorch, with the score and state that the manifest's rule would give."""
 
     def __init__(self, spec: ContenderSpec) -> None:
-        try:
-            import torch  # noqa: F401 (only to tell a missing package from a broken one of ours)
-        except ImportError as error:
-            raise EngineUnavailable(f"a checkpoint needs PyTorch ({error}): pip install 'edgetrack[export]'") from error
+        source = spec.source()
         from edgetrack.export.parity.gate import torch_threads
-        from edgetrack.export.source import load_source
 
         with ExitStack() as stack:
             stack.enter_context(torch_threads(spec.threads))
-            source = load_source(spec.variant, spec.path, spec.seed)
-            if source.text is not None:
-                raise InputError(
-                    f"{spec.variant} reads text, and its published loop here follows one sentence only; evaluate an "
-                    "artifact of it, which is told each sequence's own"
-                )
-            self._loop = source.family.reference(spec.variant, source.net)
+            self._source, self._loop = source, source.family.reference(spec.variant, source.net)
             self._close = stack.pop_all().close
         section = source.family.tracker_spec(spec.variant).get("score")
         self._rule = ScoreRule.of(section) if section else None
-        self._radius = int(section["radius"]) if section else 0
+        # FARTrack's score is a mass of bins around the best one; the others' needs no number.
+        self._radius = (int(section["radius"]),) if section and "radius" in section else ()
         self._box: Box | None = None
 
     def prepare(self, frame: Frame) -> Frame:
         return np.ascontiguousarray(frame[..., ::-1])
 
-    def init(self, frame: Frame, box: Box, text: str | None) -> None:  # noqa: ARG002 (see __init__)
+    def init(self, frame: Frame, box: Box, text: str | None) -> None:
+        if self._source.text is not None:
+            self._loop = self._source.loop(text)
         self._loop.init(frame, box)
         self._box = None
 
@@ -224,7 +234,7 @@ class _ReferenceLoop:
             return Observation(raw_box, raw_box, 1.0, None, "")
         if self._box is None:
             return Observation(raw_box, raw_box, 1.0, 0.0, "TRACKING")
-        raw = self._loop.raw_score(self._radius)
+        raw = self._loop.raw_score(*self._radius)
         score = self._rule.score_of(raw)
         state = self._rule.state_of(score)
         self._box = self._box if state == "LOST" else raw_box

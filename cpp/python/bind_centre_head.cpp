@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,6 +44,23 @@ class PyCentreHeadTracker final : public PyLoop {
 
   bool is_told() const { return core_.is_told(); }
 
+  std::vector<std::int64_t> slots() {
+    const Lease lease(*this);
+    std::vector<std::int64_t> out;
+    for (int slot = 0; slot < core_.slots().count(); ++slot) out.push_back(core_.slots().shown(slot));
+    return out;
+  }
+
+  std::size_t stored() {
+    const Lease lease(*this);
+    return core_.slots().stored();
+  }
+
+  py::array_t<float> state() {
+    const Lease lease(*this);
+    return py::array_t<float>(static_cast<py::ssize_t>(core_.state().size()), core_.state().data());
+  }
+
   // None before the first network call.
   std::optional<py::dict> maps() {
     const Lease lease(*this);
@@ -72,6 +90,9 @@ void init_centre_head(py::module_& module) {
       .def("set_told", &PyCentreHeadTracker::set_told, py::arg("name"), py::arg("values"))
       .def_property_readonly("is_told", &PyCentreHeadTracker::is_told)
       .def("candidates", &PyCentreHeadTracker::candidates, py::arg("k"))
+      .def_property_readonly("slots", &PyCentreHeadTracker::slots)
+      .def_property_readonly("stored_templates", &PyCentreHeadTracker::stored)
+      .def_property_readonly("network_state", &PyCentreHeadTracker::state)
       .def_property_readonly("maps", &PyCentreHeadTracker::maps);
 }
 

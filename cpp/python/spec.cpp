@@ -59,7 +59,25 @@ void read_score(Section score, FarTrackSpec& spec) {
 
 void read_template(Section templates, CentreHeadSpec& spec) {
   read_template(templates, static_cast<LoopSpec&>(spec));
+  if (templates.has("slots")) {
+    Section slots = templates.section("slots");
+    spec.slots.count = slots.integer("count");
+    spec.slots.interval = slots.integer("interval");
+    spec.slots.at_least = slots.number("at_least");
+    spec.slots.history = slots.integer("history");
+    slots.finish();
+  }
   templates.finish();
+}
+
+void read_state(Section& root, CentreHeadSpec& spec) {
+  if (!root.has("state")) return;
+  Section state = root.section("state");
+  spec.state.output = state.text("output");
+  spec.state.input = state.text("input");
+  if (spec.state.output.empty()) throw state.wrong("output", state.value("output"), "a name");
+  spec.state.kept = state.integer("kept");
+  state.finish();
 }
 
 void read_decode(Section decode, CentreHeadSpec& spec) {
@@ -157,6 +175,7 @@ CentreHeadSpec centre_head_spec(const py::dict& tracker) {
   read_frames(root, spec);
   read_template(root.section("template"), spec);
   read_search(root, spec);
+  read_state(root, spec);
   read_decode(root.section("decode"), spec);
   if (root.has("told")) spec.told = root.names("told");
   read_score(root.section("score"), spec);

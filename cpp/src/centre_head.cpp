@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -10,6 +11,7 @@
 #include "edgetrack/error.hpp"
 #include "finite.hpp"
 #include "ports.hpp"
+#include "require.hpp"
 #include "stopwatch.hpp"
 
 namespace edgetrack {
@@ -23,6 +25,11 @@ const CentreHeadSpec& checked(const CentreHeadSpec& spec) {
 }
 
 std::array<double, 4> filled(double value) { return {value, value, value, value}; }
+
+// Bytes of a template's crop.
+std::size_t crop_bytes(const CentreHeadSpec& spec) {
+  return 3 * static_cast<std::size_t>(spec.template_size) * static_cast<std::size_t>(spec.template_size);
+}
 
 std::size_t count_of(const Tensor& tensor) {
   std::size_t count = 1;
@@ -38,19 +45,25 @@ std::string listed(const std::vector<std::string>& names) {
 
 }  // namespace
 
-void check(const CentreHeadSpec& spec) { check(static_cast<const LoopSpec&>(spec)); }
+void check(const CentreHeadSpec& spec) {
+  check(static_cast<const LoopSpec&>(spec));
+  check(spec.slots);
+  require(spec.state.kept >= 0, "state.kept", spec.state.kept, "0 or more");
+}
 
 CentreHeadTracker::CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr<Graph> template_graph,
                                      std::shared_ptr<Graph> search)
     : CropLoop(checked(spec), required(std::move(template_graph), "template")),
       spec_(spec),
       search_(std::move(search)),
+      slots_(spec.slots, crop_bytes(spec)),
       decoder_(spec.grid, spec.divisor) {
   search_image_ =
       ImagePort(present(search_, "search"), image_input, spec.search_size, "the search graph's input 'search'");
   bind_told();
   bind_links();
   bind_maps();
+  bind_state();
 }
 
 void CentreHeadTracker::bind_told() {
@@ -64,8 +77,11 @@ void CentreHeadTracker::bind_told() {
 void CentreHeadTracker::bind_links() {
   std::vector<std::string> given = template_graph().output_names();
   std::vector<std::string> wanted = search_->input_names();
-  wanted.erase(std::remove(wanted.begin(), wanted.end(), image_input), wanted.end());
-  for (const Told& told : told_) wanted.erase(std::remove(wanted.begin(), wanted.end(), told.name), wanted.end());
+  const auto is_other = [&](const std::string& name) {
+    const bool told = std::find(spec_.told.begin(), spec_.told.end(), name) != spec_.told.end();
+    return name == image_input || told || (!spec_.state.output.empty() && name == spec_.state.input);
+  };
+  wanted.erase(std::remove_if(wanted.begin(), wanted.end(), is_other), wanted.end());
   std::sort(given.begin(), given.end());
   std::sort(wanted.begin(), wanted.end());
   if (given != wanted || given.empty()) {
@@ -77,11 +93,35 @@ void CentreHeadTracker::bind_links() {
   for (const std::string& name : given) {
     const Tensor from = template_graph().output(name);
     const Tensor to = search_->input(name);
+    std::vector<std::int64_t> all = from.shape;
+    if (all.size() > 1) all[1] *= slots_.count();
     Link link;
     link.from = checked(from, from.shape, "the template graph's output '" + name + "'");
-    link.to = checked(to, from.shape, "the search graph's input '" + name + "'", "the template graph's output");
+    link.to = checked(
+        to, all, "the search graph's input '" + name + "'",
+        slots_.count() > 1 ? "the template graph's output, once for every slot," : "the template graph's output");
     link.count = count_of(from);
+    if (slots_.count() > 1 && (all.size() < 2 || all[0] != 1)) {
+      throw ArtifactError("the template graph's output '" + name + "' has shape " + text_of(from.shape) +
+                          ", which cannot be shown several times; export the artifact again");
+    }
+    slot_values_ += link.count;
     links_.push_back(link);
+  }
+  staged_.resize(slot_values_ * static_cast<std::size_t>(slots_.count() - 1));
+}
+
+void CentreHeadTracker::bind_state() {
+  if (spec_.state.output.empty()) return;
+  const Tensor from = search_->output(spec_.state.output);
+  const Tensor to = search_->input(spec_.state.input);
+  state_output_ = checked(from, from.shape, "the search graph's output '" + spec_.state.output + "'");
+  state_input_ = checked(to, from.shape, "the search graph's input '" + spec_.state.input + "'", "its output");
+  first_state_.resize(count_of(from));
+  state_ = first_state_;
+  if (static_cast<std::size_t>(spec_.state.kept) > state_.size()) {
+    throw ArtifactError("tracker spec: state.kept is " + std::to_string(spec_.state.kept) + ", the state has " +
+                        std::to_string(state_.size()) + " values; export the artifact again");
   }
 }
 
@@ -101,10 +141,15 @@ bool CentreHeadTracker::template_is_finite() const noexcept {
 void CentreHeadTracker::forget() noexcept {
   seen_maps_ = {};
   cell_.reset();
+  slots_.clear();
+  std::copy(first_state_.begin(), first_state_.end(), state_.begin());
 }
 
 void CentreHeadTracker::begin() noexcept {
-  for (const Link& link : links_) std::copy_n(link.from, link.count, link.to);
+  for (const Link& link : links_) {
+    float* to = link.to;
+    for (int slot = 0; slot < slots_.count(); ++slot) to = std::copy_n(link.from, link.count, to);
+  }
 }
 
 void CentreHeadTracker::set_told(std::string_view name, const float* values, std::size_t count) {
@@ -119,8 +164,18 @@ void CentreHeadTracker::set_told(std::string_view name, const float* values, std
   if (!all_finite(values, count)) {
     throw InputError("'" + told->name + "' has values that are not finite; describe the target again");
   }
-  std::copy_n(values, count, told->to);
+  if (told->to == state_input_) {
+    begin_state(values);
+  } else {
+    std::copy_n(values, count, told->to);
+  }
   told->given = true;
+}
+
+void CentreHeadTracker::begin_state(const float* values) noexcept {
+  std::copy_n(values, first_state_.size(), first_state_.begin());
+  const auto kept = static_cast<std::ptrdiff_t>(frame_index() == 0 ? 0 : spec_.state.kept);
+  std::copy(first_state_.begin() + kept, first_state_.end(), state_.begin() + kept);
 }
 
 bool CentreHeadTracker::is_told() const noexcept {
@@ -136,20 +191,63 @@ CropInfo CentreHeadTracker::see(const ImageView& frame) {
 }
 
 CropLoop::Sight CentreHeadTracker::look(double resize_factor, Timings& timings) {
-  forget();  // the engine may fail half-way
+  seen_maps_ = {};  // the engine may fail half-way
+  cell_.reset();
   looked_from_ = raw_box();
   resize_factor_ = resize_factor;
+  std::copy(state_.begin(), state_.end(), state_input_);
   Stopwatch watch;
   search_image_.run();
   timings.run_ms = watch.lap();
   seen_maps_ = maps_;
   Sight sight;
-  if (decoder_.read(maps_)) {
+  if (decoder_.read(maps_) && all_finite(state_output_, state_.size())) {
     cell_ = decoder_.best();
     sight = sight_at(*cell_);
   }
   timings.decode_ms = watch.lap();
   return sight;
+}
+
+bool CentreHeadTracker::remember(const ImageView& frame, const Sight& sight, Timings& timings) {
+  if (slots_.count() > 1 && !renew_slots(frame, sight.box, timings)) return false;
+  std::copy_n(state_output_, state_.size(), state_.begin());
+  return true;
+}
+
+bool CentreHeadTracker::renew_slots(const ImageView& frame, const Box& box, Timings& timings) {
+  const std::int64_t number = frame_index() + 1;
+  const bool renew = slots_.due(number, static_cast<double>(decoder_.highest_score()));
+  if (renew) cut_template(frame, box, slots_.fresh());
+  slots_.plan(number, renew);
+  const auto changes = [&](int slot) { return slots_.planned(slot) != slots_.shown(slot); };
+  const int last = slots_.count() - 1;
+  for (int slot = last; slot > 0; --slot) {
+    if (!changes(slot)) continue;
+    if (slot < last && changes(slot + 1) && slots_.planned(slot) == slots_.planned(slot + 1)) {
+      std::copy_n(staged(slot + 1), slot_values_, staged(slot));
+      continue;
+    }
+    if (!embed(slots_.crop(slot), timings)) return false;
+    stage(slot);
+  }
+  Stopwatch watch;
+  for (int slot = 1; slot <= last; ++slot) {
+    if (!changes(slot)) continue;
+    const float* from = staged(slot);
+    for (const Link& link : links_) {
+      std::copy_n(from, link.count, link.to + static_cast<std::size_t>(slot) * link.count);
+      from += link.count;
+    }
+  }
+  slots_.commit();
+  timings.memory_ms += watch.lap();
+  return true;
+}
+
+void CentreHeadTracker::stage(int slot) noexcept {
+  float* to = staged(slot);
+  for (const Link& link : links_) to = std::copy_n(link.from, link.count, to);
 }
 
 CropLoop::Sight CentreHeadTracker::sight_at(std::size_t cell) const noexcept {

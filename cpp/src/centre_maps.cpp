@@ -59,6 +59,8 @@ std::size_t CentreDecoder::best() const noexcept {
   return static_cast<std::size_t>(std::max_element(response_.begin(), response_.end()) - response_.begin());
 }
 
+float CentreDecoder::highest_score() const noexcept { return *std::max_element(maps_.score, maps_.score + cells()); }
+
 float CentreDecoder::lead() const noexcept { return lead_of(response_.data(), cells()); }
 
 bool CentreDecoder::is_peak(std::size_t cell) const noexcept {

@@ -1,6 +1,8 @@
 #include "edgetrack/crop_loop.hpp"
 
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -111,6 +113,25 @@ bool CropLoop::embed(const ImageView& frame, const Box& box, Timings& timings) {
   template_image_.crop(template_cropper_, frame, box, loop_.template_factor, normalizer_);
   timings.crop_ms += watch.lap();
   template_image_.run();
+  timings.run_ms += watch.lap();
+  return template_is_finite();
+}
+
+void CropLoop::cut_template(const ImageView& frame, const Box& box, std::uint8_t* rgb) {
+  template_cropper_.crop(frame, box, loop_.template_factor, rgb);
+}
+
+bool CropLoop::embed(const std::uint8_t* rgb, Timings& timings) {
+  Stopwatch watch;
+  const std::size_t pixels =
+      static_cast<std::size_t>(loop_.template_size) * static_cast<std::size_t>(loop_.template_size);
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    const float* table = normalizer_.table(static_cast<int>(channel));
+    float* plane = template_image_ + channel * pixels;
+    for (std::size_t i = 0; i < pixels; ++i) plane[i] = table[rgb[3 * i + channel]];
+  }
+  timings.crop_ms += watch.lap();
+  template_graph_->run();
   timings.run_ms += watch.lap();
   return template_is_finite();
 }

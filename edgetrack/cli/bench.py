@@ -11,7 +11,13 @@ import typer
 from edgetrack.cli import console
 from edgetrack.cli.export import usage_error
 from edgetrack.cli.options import DeviceOption, EngineOption, JsonOption, ThreadsOption, parse_box
-from edgetrack.cli.text_options import PackOption, TextOption, check_description
+from edgetrack.cli.text_options import (
+    PackOption,
+    TextEncoderOption,
+    TextOption,
+    VocabularyOption,
+    check_description,
+)
 from edgetrack.demo import TEXT, resolve_weights
 
 if TYPE_CHECKING:
@@ -47,6 +53,8 @@ def run(
     ] = None,
     text: TextOption = None,
     pack: PackOption = None,
+    text_encoder: TextEncoderOption = None,
+    vocabulary: VocabularyOption = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Measured updates of each; default 320, or as --duration.")
     ] = None,
@@ -95,7 +103,7 @@ def run(
         )
         for path in artifacts
     ]
-    specs = _with_reference(specs, reference)
+    specs = _with_reference(specs, reference, text_encoder, vocabulary)
     footage = load_footage(None if source is None else str(source), None if init is None else parse_box(init))
     turns = len(specs) if compare else 1
     plan = Plan.of(turns, updates=frames, duration_s=duration, warmup=warmup, pace_fps=pace)
@@ -124,15 +132,20 @@ def _check_usage(
         raise typer.BadParameter("give both or neither: a clip, and its box", param_hint="--source, --init")
 
 
-def _with_reference(specs: list[ContenderSpec], reference: str | None) -> list[ContenderSpec]:
+def _with_reference(
+    specs: list[ContenderSpec], reference: str | None, text_encoder: Path | None, vocabulary: Path | None
+) -> list[ContenderSpec]:
     """Put the reference first, if there is one, and give everything a name of its own."""
     from edgetrack.benchmarks.contenders import reference_spec, with_unique_names
 
     if reference is None:
+        if text_encoder is not None or vocabulary is not None:
+            raise typer.BadParameter("are for --reference", param_hint="--text-encoder, --vocabulary")
         return with_unique_names(specs)
     with usage_error("--reference"):
         weights = resolve_weights(specs[0].variant, reference)
-    return with_unique_names([reference_spec(weights, specs), *specs])
+    reading = reference_spec(weights, specs, text_encoder=text_encoder, vocabulary=vocabulary)
+    return with_unique_names([reading, *specs])
 
 
 def _show(document: dict[str, Any]) -> None:

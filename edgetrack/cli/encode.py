@@ -16,6 +16,7 @@ from edgetrack.cli.options import (
     ThreadsOption,
     parse_box,
 )
+from edgetrack.cli.text_options import PhraseOption, description_of
 from edgetrack.errors import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ __all__ = ["run"]
 def run(
     artifact: ArtifactArgument,
     *,
-    text: Annotated[str, typer.Option("--text", help="The target in a sentence, as 'the man in the white shirt'.")],
+    text: Annotated[
+        str | None, typer.Option("--text", help="The target in a sentence, as 'the man in the white shirt'.")
+    ] = None,
+    phrase: PhraseOption = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The pack to write, as man.pack.")],
     image: Annotated[
         Path | None,
@@ -55,14 +59,17 @@ def run(
     from edgetrack.loading import encode_text
     from edgetrack.video.boxes import check_writable
 
+    said = description_of(text, phrase)
+    if said is None:
+        raise typer.BadParameter("say what to encode", param_hint="--text, --phrase")
     check_writable(output)
     frame = None if image is None else _first_frame(image)
-    pack = encode_text(artifact, text, frame, place, device=device, engine=engine, threads=threads)
+    pack = encode_text(artifact, said, frame, place, device=device, engine=engine, threads=threads)
     pack.save(output)
     size = output.stat().st_size
     if as_json:
         shapes = {name: list(array.shape) for name, array in pack.arrays.items()}
-        facts = {"text": text, "variant": pack.made_by.variant, "arrays": shapes, "bytes": size}
+        facts = {"text": said, "variant": pack.made_by.variant, "arrays": shapes, "bytes": size}
         console.emit_json({"schema": 1, "path": str(output), **facts})
         return
     console.line(f"wrote {output} ({size / 1e3:.0f} kB) for {pack.made_by.variant}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import MAX_SEED, DeviceOption, EngineOption, JsonOption, ThreadsOption
+from edgetrack.cli.text_options import TextEncoderOption, VocabularyOption
 from edgetrack.demo import DEMO, resolve_weights
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ def run(
         str | None, typer.Option("--model", help="With a checkpoint: its network, as `edgetrack models` lists it.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
+    text_encoder: TextEncoderOption = None,
+    vocabulary: VocabularyOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of results; default: eval-<name>. A run that is there goes on."),
@@ -70,7 +74,8 @@ def run(
 
     sequences = read_sequences(data, only)
     share = threads_per_job(threads, jobs)
-    chosen = _subject(subject, model, seed, device=device, engine=engine, threads=share)
+    files = {"text_encoder": text_encoder, "vocabulary": vocabulary}
+    chosen = _subject(subject, model, seed, files, device=device, engine=engine, threads=share)
     folder = output if output is not None else Path(f"eval-{chosen.spec.name}")
     frames = sum(len(sequence.boxes) for sequence in sequences)
     with console.progress(frames, f"eval {chosen.spec.name}") as bar:
@@ -83,7 +88,14 @@ def run(
 
 
 def _subject(
-    subject: str, model: str | None, seed: int, *, device: str, engine: str | None, threads: int | None
+    subject: str,
+    model: str | None,
+    seed: int,
+    files: Mapping[str, Path | None],
+    *,
+    device: str,
+    engine: str | None,
+    threads: int | None,
 ) -> Subject:
     """Return what the command line names, or raise what is wrong with its options."""
     from edgetrack.benchmarks.accuracy.subjects import artifact_subject, reference_subject
@@ -91,6 +103,10 @@ def _subject(
     if subject not in (DEMO, _STAND_IN) and (Path(subject).is_dir() or not Path(subject).exists()):
         if model is not None:
             raise typer.BadParameter("is for a checkpoint; an artifact knows its network", param_hint="--model")
+        if any(files.values()):
+            raise typer.BadParameter(
+                "are for a checkpoint; an artifact has its own", param_hint="--text-encoder, --vocabulary"
+            )
         return artifact_subject(Path(subject), device=device, engine=engine, threads=threads)
     if model is None:
         raise typer.BadParameter(f"{subject} is no artifact; say which network it is", param_hint="--model")
@@ -103,7 +119,7 @@ def _subject(
         find_variant(model)
         subject = resolve_weights(model, subject)
     check_torch()
-    return reference_subject(subject, model, seed=seed, threads=threads)
+    return reference_subject(subject, model, seed=seed, threads=threads, **files)
 
 
 def print_evaluation(document: dict[str, Any]) -> None:

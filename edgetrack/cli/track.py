@@ -27,10 +27,11 @@ from edgetrack.cli.options import (
     ThreadsOption,
     parse_box,
 )
-from edgetrack.cli.text_options import PackOption, TextOption, check_description
+from edgetrack.cli.text_options import PackOption, PhraseOption, TextOption, description_of
 from edgetrack.errors import InputError
 
 if TYPE_CHECKING:
+    from edgetrack.runtime.language import Text
     from edgetrack.runtime.tracker import Tracker
     from edgetrack.video import FrameResult, Source, VideoSink
 
@@ -58,6 +59,7 @@ def run(
     source: SourceOption,
     init: InitOption = None,
     text: TextOption = None,
+    phrase: PhraseOption = None,
     pack: PackOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Annotated video to write (.mp4 or .avi).")
@@ -82,8 +84,7 @@ def run(
     from edgetrack.video import open_source, write_boxes
     from edgetrack.video.boxes import files_of
 
-    start = _Start(None if init is None else parse_box(init), text, pack)
-    check_description(text, pack)
+    start = _Start(None if init is None else parse_box(init), description_of(text, phrase, pack), pack)
     _check_outputs(source, output, files_of(boxes, results_format.value) if boxes is not None else [])
     with open_source(source) as frames:
         tracker = load(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
@@ -133,7 +134,7 @@ class _Start:
     """What says which target to follow."""
 
     box: tuple[float, float, float, float] | None
-    text: str | None
+    text: Text | None
     pack: Path | None
 
     def check(self, tracker: Tracker) -> None:
@@ -143,7 +144,7 @@ class _Start:
         if tracker.language is None or not tracker.language.spec.without_box:
             raise typer.BadParameter("this tracker needs the target's box in the first frame", param_hint="--init")
         if self.text is None and self.pack is None:
-            raise typer.BadParameter("say which target to follow", param_hint="--text, --pack, --init")
+            raise typer.BadParameter("say which target to follow", param_hint="--text, --phrase, --pack, --init")
 
 
 @dataclass

@@ -1,8 +1,8 @@
-"""What the deployment graphs of OSTrack and GRM share: the template's graph and the head."""
+"""What the deployment graphs of OSTrack, GRM and ATSTrack share: the template's graph and the head."""
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,17 @@ from torch.nn import functional
 
 from edgetrack.export.graphs.patches import PatchRows
 from edgetrack.export.models.centre_head import BRANCHES, HEAD_WIDTHS, CentreHead, bounded
-from edgetrack.export.models.centre_net import CentreNet
+from edgetrack.export.models.centre_net import CentreBackbone
 
 __all__ = ["HeadGraph", "TemplateGraph", "folded"]
+
+
+class _HasBackbone(Protocol):
+    """A network that embeds its templates as OSTrack does."""
+
+    @property
+    def backbone(self) -> CentreBackbone[Any]:
+        """Patch embedding, positions and blocks."""
 
 
 class TemplateGraph(nn.Module):
@@ -22,7 +30,7 @@ class TemplateGraph(nn.Module):
     to: its attention is the first thing that lets them see the search crop.
     """
 
-    def __init__(self, net: CentreNet[Any]) -> None:
+    def __init__(self, net: _HasBackbone) -> None:
         """`net` is a loaded network."""
         super().__init__()
         backbone = net.backbone
@@ -56,12 +64,13 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 class HeadGraph(nn.Module):
     """The centre head with BatchNorm folded; the three first convolutions read the same map and are one."""
 
-    def __init__(self, head: CentreHead) -> None:
-        """`head` is a loaded head."""
+    def __init__(self, head: CentreHead, *, shrink: float = 1.0) -> None:
+        """`head` is a loaded head; its features come multiplied by `shrink`, a power of two."""
         super().__init__()
         steps = {branch: [folded(step) for step in head.steps(branch)] for branch in BRANCHES}
         first = [steps[branch][0] for branch in BRANCHES]
-        self._keep("first", torch.cat([weight for weight, _ in first]), torch.cat([bias for _, bias in first]))
+        weights = torch.cat([weight for weight, _ in first]) / shrink
+        self._keep("first", weights, torch.cat([bias for _, bias in first]))
         for branch, parts in steps.items():
             for number, (weight, bias) in enumerate(parts[1:], start=2):
                 self._keep(f"{branch}{number}", weight, bias)

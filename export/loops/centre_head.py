@@ -1,5 +1,7 @@
 """The published tracking loop of the centre-head trackers in eager PyTorch (OSTrack, GRM and GLAD, spec sections 4).
 
+What ATSTrack's loop shares with it is `CentreLoop`.
+
 A port that keeps the published way of working: the template is embedded anew in every frame, every row of every block
 is computed, a box is decoded without the window and thrown away. It is the reference of the parity gate and the peer of
 the benchmarks, so it is neither sped up nor slowed down.
@@ -8,6 +10,7 @@ the benchmarks, so it is neither sped up nor slowed down.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,12 +23,23 @@ from edgetrack.errors import InputError
 from edgetrack.export.loops.clip import clip_box
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models.base import Box
-from edgetrack.export.models.centre_head import best_box
-from edgetrack.export.models.centre_net import CentreOutput
+from edgetrack.export.models.centre_head import CentreMaps, best_box
 
-__all__ = ["CLIP_MARGIN_PX", "CentreReference", "CentreStep", "LoopNet", "LoopShape", "hann_window"]
+__all__ = ["CLIP_MARGIN_PX", "CentreLoop", "CentreReference", "CentreStep", "LoopNet", "LoopShape", "hann_window"]
 
 CLIP_MARGIN_PX = 10
+
+
+class LoopOutput(Protocol):
+    """What the loop reads of a forward pass."""
+
+    @property
+    def maps(self) -> CentreMaps:
+        """The head's maps."""
+
+    @property
+    def safe(self) -> bool:
+        """Whether every decision inside the network was clear."""
 
 
 class LoopShape(Protocol):
@@ -59,7 +73,7 @@ class LoopNet(Protocol):
     def shape(self) -> LoopShape:
         """Its sizes."""
 
-    def __call__(self, template: Tensor, search: Tensor) -> CentreOutput:
+    def __call__(self, template: Tensor, search: Tensor) -> LoopOutput:
         """Run one frame on normalised RGB (1, 3, Tz, Tz) and (1, 3, Sx, Sx)."""
 
 
@@ -72,7 +86,7 @@ class CentreStep:
     taken around.
     """
 
-    output: CentreOutput
+    output: LoopOutput
     response: Tensor
     found: Tensor
     resize_factor: float
@@ -97,30 +111,53 @@ def hann_window(side: int) -> Tensor:
     return line.view(1, 1, -1, 1) * line.view(1, 1, 1, -1)
 
 
-class CentreReference:
-    """The published tracker around one network; frames are uint8 RGB (H, W, 3)."""
+class CentreLoop(ABC):
+    """The tracker around one network; frames are uint8 RGB (H, W, 3)."""
 
-    def __init__(self, net: LoopNet, divisor: int | None = None) -> None:
-        """Use a loaded `net` in evaluation mode; `divisor` is that of `best_box`."""
-        self.net = net
+    def __init__(self, shape: LoopShape, divisor: int | None = None) -> None:
+        """`shape` is the network's; `divisor` is that of `best_box`."""
+        self.shape = shape
         self.divisor = divisor
         self.box: Box = (0.0, 0.0, 0.0, 0.0)
         self.step: CentreStep | None = None
-        self.template: Tensor | None = None
         self._normalise = ImageNormaliser(IMAGENET_MEAN, IMAGENET_STD)
-        self._window = hann_window(net.shape.search_grid)
+        self._window = hann_window(shape.search_grid)
+
+    @property
+    @abstractmethod
+    def started(self) -> bool:
+        """Whether `init` was called."""
+
+    @abstractmethod
+    def start(self, frame: NDArray[np.uint8]) -> None:
+        """Take the first template at the current state and forget everything from before."""
+
+    @abstractmethod
+    def look(self, search: Tensor) -> LoopOutput:
+        """Run the network on a search crop (1, 3, Sx, Sx)."""
+
+    @abstractmethod
+    def remember(self, frame: NDArray[np.uint8]) -> None:
+        """Keep what later frames need of a frame that was tracked."""
 
     def init(self, frame: NDArray[np.uint8], box: Box) -> None:
         """Start on `frame` at `box`; forgets everything from before."""
-        shape = self.net.shape
         self.box = (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
-        patch, _, _ = crop(frame, self.box, shape.template_factor, shape.template_size)
-        self.template, self.step = self._normalise(patch), None
+        self.step = None
+        self.start(frame)
+
+    def template_crop(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return the template (Sz, Sz, 3) of a frame at the current state, uint8 RGB."""
+        patch, _, _ = crop(frame, self.box, self.shape.template_factor, self.shape.template_size)
+        return patch
+
+    def template_input(self, frame: NDArray[np.uint8]) -> Tensor:
+        """Return the same, normalised (1, 3, Sz, Sz)."""
+        return self._normalise(self.template_crop(frame))
 
     def search_input(self, frame: NDArray[np.uint8]) -> tuple[Tensor, float]:
         """Return the network's input (1, 3, Sx, Sx) for a frame at the current state, and the resize factor."""
-        shape = self.net.shape
-        patch, resize_factor, _ = crop(frame, self.box, shape.search_factor, shape.search_size)
+        patch, resize_factor, _ = crop(frame, self.box, self.shape.search_factor, self.shape.search_size)
         return self._normalise(patch), resize_factor
 
     @torch.no_grad()
@@ -130,19 +167,20 @@ class CentreReference:
         Raises:
             InputError: called before `init`.
         """
-        if self.template is None:
+        if not self.started:
             raise InputError("update was called before init; call init(frame, box) first")
         search, resize_factor = self.search_input(frame)
-        output = self.net(self.template, search)
+        output = self.look(search)
         response = self._window * output.maps.score
         found = best_box(response, output.maps.size, output.maps.offset, self.divisor)[0]
         self.step = CentreStep(output, response, found, resize_factor, self.box)
         self.box = self._place(found, resize_factor, frame.shape[0], frame.shape[1])
+        self.remember(frame)
         return self.box
 
     def _place(self, found: Tensor, resize_factor: float, height: int, width: int) -> Box:
         """Map cx, cy, w, h (4,) in parts of the crop to the frame: pixels in float32, the rest in float64."""
-        size = self.net.shape.search_size
+        size = self.shape.search_size
         cx, cy, w, h = (found * size / resize_factor).tolist()
         half = 0.5 * size / resize_factor
         x, y = self.box[0] + 0.5 * self.box[2], self.box[1] + 0.5 * self.box[3]
@@ -163,7 +201,7 @@ class CentreReference:
         if self.step is None:
             raise InputError("corners_px was called before update; track a frame first")
         cx, cy, w, h = self.step.found.tolist()
-        return np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * self.net.shape.search_size
+        return np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]) * self.shape.search_size
 
     def leads(self) -> NDArray[np.float64]:
         """Return by how much the best cell led the second best in the last update, four times (one cell decides all).
@@ -179,6 +217,7 @@ class CentreReference:
 
     def kept(self) -> None:
         """Return None: no template tokens are dropped."""
+        return
 
     def raw_score(self) -> float:
         """Return the confidence signal that the product shows: the score, without window, of the cell that was chosen.
@@ -192,3 +231,31 @@ class CentreReference:
             raise InputError("raw_score was called before update; track a frame first")
         score = float(self.step.output.maps.score.flatten()[self.step.argmax])
         return score if math.isfinite(score) else 0.0
+
+
+class CentreReference(CentreLoop):
+    """The published tracker around a network of one template."""
+
+    def __init__(self, net: LoopNet, divisor: int | None = None) -> None:
+        """Use a loaded `net` in evaluation mode; `divisor` is that of `best_box`."""
+        super().__init__(net.shape, divisor)
+        self.net = net
+        self.template: Tensor | None = None
+
+    @property
+    def started(self) -> bool:
+        """See `CentreLoop.started`."""
+        return self.template is not None
+
+    def start(self, frame: NDArray[np.uint8]) -> None:
+        """See `CentreLoop.start`."""
+        self.template = self.template_input(frame)
+
+    def look(self, search: Tensor) -> LoopOutput:
+        """See `CentreLoop.look`; the template is embedded anew, as published."""
+        if self.template is None:
+            raise InputError("the loop has no template; call init(frame, box) first")
+        return self.net(self.template, search)
+
+    def remember(self, frame: NDArray[np.uint8]) -> None:
+        """See `CentreLoop.remember`: nothing is kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edgetrack.errors import InputError
+from edgetrack.export.models.atstrack_variants import ATSTRACK_VARIANTS
 from edgetrack.export.models.base import ModelFamily, Variant
 from edgetrack.export.models.centre_variants import CENTRE_VARIANTS, GRM_THRESHOLDS
 from edgetrack.export.models.fartrack_variants import FARTRACK_CUTS, FARTRACK_VARIANTS
@@ -18,11 +19,13 @@ MODELS: Registry[ModelFamily] = Registry("model family", InputError)
 MODELS.register("fartrack", "edgetrack.export.models.fartrack:FARTRACK")
 MODELS.register("ostrack", "edgetrack.export.models.ostrack:OSTRACK")
 MODELS.register("grm", "edgetrack.export.models.grm:GRM")
+MODELS.register("atstrack", "edgetrack.export.models.atstrack:ATSTRACK")
 MODELS.register("mvlm", "edgetrack.export.models.mvlm:MVLM")
 MODELS.register("glad", "edgetrack.export.models.glad:GLAD")
 
 VARIANTS: dict[str, Variant] = {
-    variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS, *MVLM_VARIANTS, *GLAD_VARIANTS)
+    variant.name: variant
+    for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS, *MVLM_VARIANTS, *GLAD_VARIANTS, *ATSTRACK_VARIANTS)
 }
 
 ALTERATIONS = (FARTRACK_CUTS, GRM_THRESHOLDS, GLAD_SETTINGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,10 +16,9 @@ from edgetrack.export.graphs.centre import TemplateGraph
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX, CentreReference
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
-from edgetrack.export.models.centre_head import BRANCHES, HEAD_WIDTHS
 from edgetrack.export.models.centre_net import CentreNet
 from edgetrack.export.models.centre_variants import shape_of
-from edgetrack.export.models.strict import check_entries
+from edgetrack.export.models.network_family import NetworkFamily, head_counters
 
 __all__ = ["CentreFamily"]
 
@@ -66,50 +65,21 @@ THRESHOLDS = {
 SCORE = {"kind": "peak", "calibration": None, "uncertain_below": 0.3, "lost_below": 0.1}
 
 
-class CentreFamily(ABC):
+class CentreFamily(NetworkFamily[CentreNet[Any]]):
     """See `ModelFamily`."""
-
-    name: str
-
-    @abstractmethod
-    def network(self, variant: str) -> CentreNet[Any]:
-        """Return the published network, parameters unset."""
 
     @abstractmethod
     def search_graph(self, net: nn.Module) -> nn.Module:
         """Return the search graph of a loaded network."""
 
-    def build(self, variant: str) -> CentreNet[Any]:
-        """Return the published network, evaluation mode; its memory is untouched until `load_state` fills it."""
-        with torch.device("meta"):
-            net = self.network(variant)
-        return net.to_empty(device="cpu").eval()
-
-    def entries(self, variant: str) -> dict[str, tuple[int, ...]]:
-        """Return name -> shape of the published checkpoint."""
-        with torch.device("meta"):
-            net = self.network(variant)
-        return {name: tuple(value.shape) for name, value in net.state_dict().items()}
-
     def unused(self, variant: str) -> dict[str, str]:  # noqa: ARG002 (the same for all)
         """Return the published entries that inference ignores, and why."""
-        counters = {
-            f"box_head.conv{number}_{branch}.1.num_batches_tracked": "BatchNorm's count of training steps"
-            for branch in BRANCHES
-            for number in range(1, len(HEAD_WIDTHS) + 1)
-        }
         mae = dict.fromkeys(("backbone.cls_token", "backbone.pos_embed"), "left from the MAE initialisation")
-        return {**mae, **counters}
+        return {**mae, **head_counters("box_head")}
 
     def load_state(self, net: nn.Module, variant: str, state: Mapping[str, Tensor]) -> None:
-        """Load a published checkpoint strictly; the network then uses the tensors of `state`, as far as they fit.
-
-        Raises:
-            CheckpointError: see `check_entries`.
-        """
-        check_entries(self, variant, state)
-        own = net.state_dict()
-        net.load_state_dict({name: value.to(own[name]) for name, value in state.items()}, strict=True, assign=True)
+        """See `ModelFamily.load_state`."""
+        self.load_published(net, variant, state)
 
     def deploy_graphs(self, variant: str, net: nn.Module) -> list[DeployGraph]:
         """Return the graphs `template` (once per target) and `search` (one tracked frame)."""

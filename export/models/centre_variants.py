@@ -19,6 +19,8 @@ __all__ = [
     "GRM_THRESHOLDS",
     "CentreShape",
     "division_threshold",
+    "head_macs",
+    "head_parameters",
     "kept_counts",
     "shape_of",
     "threshold_name",
@@ -169,17 +171,22 @@ def _parameters(shape: CentreShape) -> int:
     block = 12 * width**2 + 13 * width
     rows = _PATCH_VALUES + 1 + shape.template_tokens + shape.search_tokens + 2
     divide = sum(inputs * outputs + outputs for inputs, outputs in _divide_sizes(width)) if shape.divides else 0
-    widths = (width, *_BRANCH_WIDTHS)
+    return shape.depth * block + (shape.depth - 1) * divide + rows * width + head_parameters(width)
+
+
+def head_parameters(channels: int) -> int:
+    """Return the parameters of a centre head that reads tokens of so many channels."""
+    widths = (channels, *_BRANCH_WIDTHS)
     # Three branches: convolutions with bias and two numbers per channel of BatchNorm, then 1 + 2 + 2 outputs.
     branch = sum(9 * a * b + 3 * b for a, b in itertools.pairwise(widths))
-    head = 3 * branch + 5 * (_BRANCH_WIDTHS[-1] + 1)
-    return shape.depth * block + (shape.depth - 1) * divide + rows * width + head
+    return 3 * branch + 5 * (_BRANCH_WIDTHS[-1] + 1)
 
 
-def _head_macs(shape: CentreShape) -> int:
-    widths = (shape.channels, *_BRANCH_WIDTHS)
+def head_macs(channels: int, cells: int) -> int:
+    """Return the multiply-accumulates of a centre head over so many cells."""
+    widths = (channels, *_BRANCH_WIDTHS)
     cell = 3 * sum(9 * a * b for a, b in itertools.pairwise(widths)) + 5 * _BRANCH_WIDTHS[-1]
-    return shape.search_tokens * cell
+    return cells * cell
 
 
 def _block_macs(shape: CentreShape, tokens: int, fed: int) -> int:
@@ -200,7 +207,7 @@ def _token_counts(shape: CentreShape) -> list[tuple[int, int]]:
 def _published_macs(shape: CentreShape) -> int:
     """Return multiply-accumulates of a tracked frame in the published loop."""
     tokens = shape.template_tokens + shape.search_tokens
-    total = tokens * _PATCH_VALUES * shape.channels + _head_macs(shape)
+    total = tokens * _PATCH_VALUES * shape.channels + head_macs(shape.channels, shape.search_tokens)
     total += sum(_block_macs(shape, *counts) for counts in _token_counts(shape))
     if shape.divides:
         mlp = shape.search_tokens * sum(inputs * outputs for inputs, outputs in _divide_sizes(shape.channels))
@@ -211,7 +218,7 @@ def _published_macs(shape: CentreShape) -> int:
 def _graph_macs(shape: CentreShape) -> int:
     """Return multiply-accumulates of a tracked frame in the deployment graphs; the template's are spent at init."""
     width, counts = shape.channels, _token_counts(shape)
-    total = shape.search_tokens * _PATCH_VALUES * width + _head_macs(shape)
+    total = shape.search_tokens * _PATCH_VALUES * width + head_macs(shape.channels, shape.search_tokens)
     total += sum(_block_macs(shape, *block) for block in counts[:-1]) - 3 * shape.template_tokens * width**2
     last, _ = counts[-1]
     rows = last - shape.template_tokens

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -13,7 +13,12 @@ from edgetrack.export.models.diffusion_shape import DiffusionShape
 from edgetrack.runtime.clip_tokenizer import TokenRules
 from edgetrack.runtime.language_spec import TEXT_ROLE
 
-__all__ = ["DiffusionSide", "LanguageFamily", "TextSide"]
+if TYPE_CHECKING:
+    from torch import nn
+
+    from edgetrack.export.models.base import ReferenceTracker
+
+__all__ = ["DiffusionSide", "LanguageFamily", "Tellable", "TextSide"]
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,14 @@ class LanguageFamily(Protocol):
 
     def text_side(self, variant: str) -> TextSide | None:
         """Return how `variant` reads text; None: it reads none."""
+
+
+@runtime_checkable
+class Tellable(Protocol):
+    """A `LanguageFamily` whose loop in PyTorch can be told what to follow."""
+
+    def told_reference(self, variant: str, net: nn.Module, inputs: Mapping[str, NDArray[Any]]) -> ReferenceTracker:
+        """Return the loop around a loaded network that follows a description, given as inputs of the graph "text".
+
+        `ModelFamily.reference` is that of `TextSide.prompt`.
+        """

@@ -11,34 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgetrack.errors import CheckpointError, InputError
-from edgetrack.export.clip_files import text_state
+from edgetrack.errors import InputError
 from edgetrack.export.graphs.mvlm import SearchGraph, TemplateGraph
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.loops.mvlm import CLIP_MARGIN_PX, MvlmReference
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
-from edgetrack.export.models.centre_head import BRANCHES, HEAD_WIDTHS
-from edgetrack.export.models.clip_text import ClipText, text_graph
+from edgetrack.export.models.clip_text import text_graph
 from edgetrack.export.models.language import TextSide
 from edgetrack.export.models.mvlm_net import CLIP_PREFIX, TEXT_SHAPE, MvlmNet
 from edgetrack.export.models.mvlm_variants import UpdateRule, gate_of, shape_of
-from edgetrack.export.models.strict import check_entries
+from edgetrack.export.models.network_family import NetworkFamily, head_counters
 from edgetrack.runtime.clip_tokenizer import TokenRules
 
-__all__ = ["MVLM", "MvlmFamily", "text_transformer"]
-
-
-def text_transformer(state: Mapping[str, Tensor]) -> ClipText:
-    """Return CLIP's text transformer as MVLM uses it, loaded from entries with or without the published prefix.
-
-    Raises:
-        CheckpointError: see `text_state`.
-    """
-    bare = {name.removeprefix(CLIP_PREFIX): value for name, value in state.items()}
-    with torch.device("meta"):
-        clip = ClipText(TEXT_SHAPE, final_norm=False)
-    clip.load_state_dict(text_state(bare, TEXT_SHAPE, final_norm=False), strict=True, assign=True)
-    return clip.eval()
+__all__ = ["MVLM", "MvlmFamily"]
 
 
 PROMPT = "the man in white shirt"
@@ -70,7 +55,7 @@ UNCERTAIN = 0.05
 """Scores up to this far above the least that is trusted are called uncertain: a lead of a tenth over the threshold."""
 
 
-class MvlmFamily:
+class MvlmFamily(NetworkFamily[MvlmNet]):
     """See `ModelFamily`."""
 
     name = "mvlm"
@@ -79,49 +64,13 @@ class MvlmFamily:
         """Return the published network without CLIP, parameters unset."""
         return MvlmNet(shape_of(variant))
 
-    def build(self, variant: str) -> MvlmNet:
-        """Return the published network without CLIP; its memory is untouched until `load_state` fills it."""
-        with torch.device("meta"):
-            net = self.network(variant)
-        return net.to_empty(device="cpu").eval()
-
-    def entries(self, variant: str) -> dict[str, tuple[int, ...]]:
-        """Return name -> shape of the published checkpoint, which is saved without CLIP."""
-        with torch.device("meta"):
-            net = self.network(variant)
-        return {name: tuple(value.shape) for name, value in net.state_dict().items()}
-
     def unused(self, variant: str) -> dict[str, str]:  # noqa: ARG002 (the same for all)
         """Return the published entries that inference ignores, and why."""
-        return {
-            f"head.conv{number}_{branch}.1.num_batches_tracked": "BatchNorm's count of training steps"
-            for branch in BRANCHES
-            for number in range(1, len(HEAD_WIDTHS) + 1)
-        }
-
-    def load_published(self, net: nn.Module, variant: str, state: Mapping[str, Tensor]) -> None:
-        """Load a published checkpoint strictly; the network then uses the tensors of `state`, as far as they fit.
-
-        Raises:
-            CheckpointError: see `check_entries`.
-        """
-        check_entries(self, variant, state)
-        own = net.state_dict()
-        net.load_state_dict({name: value.to(own[name]) for name, value in state.items()}, strict=True, assign=True)
+        return head_counters("head")
 
     def load_state(self, net: nn.Module, variant: str, state: Mapping[str, Tensor]) -> None:
-        """Load a published checkpoint and CLIP's text transformer, whose names begin with `text_encoder.clip.`.
-
-        Raises:
-            CheckpointError: there is no CLIP; see `check_entries` and `text_state` for the rest.
-        """
-        clip = {name: value for name, value in state.items() if name.startswith(CLIP_PREFIX)}
-        self.load_published(net, variant, {name: value for name, value in state.items() if name not in clip})
-        if not clip:
-            raise CheckpointError(
-                f"the checkpoint of {variant} is published without its text encoder; give CLIP ViT-L/14's weights too"
-            )
-        _network(net).add_clip(text_transformer(clip))
+        """Load a published checkpoint and CLIP's text transformer; see `load_with_text`."""
+        _network(net).add_clip(self.load_with_text(net, variant, state, self.text_side(variant)))
 
     def text_side(self, variant: str) -> TextSide:
         """See `LanguageFamily`; without a sentence a tracker with templates is shown padding alone, as published."""
@@ -208,16 +157,19 @@ class MvlmFamily:
             },
         }
 
-    def text_of(self, net: nn.Module) -> Tensor:
-        """Return the text features (1, words, C) of the gate's sentence."""
-        network = _network(net)
-        with torch.no_grad():
-            features: Tensor = network.text_encoder(torch.from_numpy(_prompt(network.shape.text_tokens)))
+    @torch.no_grad()
+    def text_of(self, net: nn.Module, ids: NDArray[np.int32]) -> Tensor:
+        """Return the text features (1, words, C) of token ids (1, words)."""
+        features: Tensor = _network(net).text_encoder(torch.from_numpy(ids))
         return features
 
     def reference(self, variant: str, net: nn.Module) -> MvlmReference:
         """Return the published loop around a loaded network; it follows the gate's sentence."""
-        return MvlmReference(_network(net), gate_of(variant), self.text_of(net))
+        return self.told_reference(variant, net, self.text_side(variant).prompt)
+
+    def told_reference(self, variant: str, net: nn.Module, inputs: Mapping[str, NDArray[Any]]) -> MvlmReference:
+        """See `Tellable.told_reference`."""
+        return MvlmReference(_network(net), gate_of(variant), self.text_of(net, inputs["ids"]))
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""

@@ -6,15 +6,14 @@ They differ in whether a box is given and in what the vision-language margin nee
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 from edgetrack.export.models.base import Variant
+from edgetrack.export.models.centre_variants import head_macs, head_parameters
 
 __all__ = ["MVLM_VARIANTS", "GateRule", "MvlmShape", "UpdateRule", "gate_of", "shape_of"]
 
 LICENCE = "code and weights: none stated (all rights reserved); text encoder: OpenAI CLIP, MIT"
-_HEAD_WIDTHS = (256, 128, 64, 32)
 
 
 @dataclass(frozen=True)
@@ -119,9 +118,7 @@ def _parameters(shape: MvlmShape) -> int:
     stem += stage(large) + 2 * large + 4 * large * width + width
     block = 13 * width**2 + 22 * width
     rows = 1 + shape.search_tokens + (shape.template_tokens if shape.templates else 0)
-    widths = (width, *_HEAD_WIDTHS)
-    branch = sum(9 * a * b + 3 * b for a, b in itertools.pairwise(widths))
-    return stem + shape.depth * block + rows * width + 2 * width + 3 * branch + 5 * (_HEAD_WIDTHS[-1] + 1)
+    return stem + shape.depth * block + rows * width + 2 * width + head_parameters(width)
 
 
 def _stem_macs(shape: MvlmShape, size: int, planes: int) -> int:
@@ -139,23 +136,17 @@ def _block_macs(shape: MvlmShape, rows: int) -> int:
     return 2 * shape.tokens * width**2 + rows * (11 * width**2 + 2 * shape.tokens * width)
 
 
-def _head_macs(shape: MvlmShape) -> int:
-    widths = (shape.channels, *_HEAD_WIDTHS)
-    cell = 3 * sum(9 * a * b for a, b in itertools.pairwise(widths)) + 5 * _HEAD_WIDTHS[-1]
-    return shape.search_tokens * cell
-
-
 def _published_macs(shape: MvlmShape) -> int:
     """Return multiply-accumulates of a tracked frame in the published loop, which embeds its templates every time."""
     stems = _stem_macs(shape, shape.search_size, 6) + shape.templates * _stem_macs(shape, shape.template_size, 6)
-    return stems + shape.depth * _block_macs(shape, shape.tokens) + _head_macs(shape)
+    return stems + shape.depth * _block_macs(shape, shape.tokens) + head_macs(shape.channels, shape.search_tokens)
 
 
 def _graph_macs(shape: MvlmShape) -> int:
     """Return multiply-accumulates of a tracked frame in the search graph."""
     blocks = (shape.depth - 1) * _block_macs(shape, shape.tokens) + _block_macs(shape, shape.search_tokens)
     gate = shape.search_tokens * (shape.search_tokens + 1) * shape.channels
-    return _stem_macs(shape, shape.search_size, 3) + blocks + _head_macs(shape) + gate
+    return _stem_macs(shape, shape.search_size, 3) + blocks + head_macs(shape.channels, shape.search_tokens) + gate
 
 
 def _variant(name: str, flavour: str, note: str) -> Variant:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from edgetrack.errors import CheckpointError
-from edgetrack.export.models.base import ModelFamily
 
 __all__ = ["check_entries", "check_values", "entry_problems"]
 
@@ -18,7 +18,14 @@ _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _COUNTERS = "num_batches_tracked"  # BatchNorm counts its steps in int64; inference does not read it
 
 
-def check_entries(family: ModelFamily, variant: str, state: Mapping[str, Tensor]) -> None:
+class _HasEntries(Protocol):
+    """As much of a `ModelFamily` as is needed here."""
+
+    def entries(self, variant: str) -> dict[str, tuple[int, ...]]:
+        """See `ModelFamily.entries`."""
+
+
+def check_entries(family: _HasEntries, variant: str, state: Mapping[str, Tensor]) -> None:
     """Compare the entries of a checkpoint with those that `variant` publishes.
 
     Raises:

@@ -12,8 +12,8 @@ import pytest
 
 from edgetrack.benchmarks import results, sources
 from edgetrack.benchmarks.files import read_document, write_document
-from edgetrack.benchmarks.goals import ENGINES, NOT_MEASURED, goals
-from edgetrack.benchmarks.results import CENTRE_VARIANTS, VARIANTS, Part, parts
+from edgetrack.benchmarks.goals import ENGINES, LANGUAGE_VARIANTS, NOT_MEASURED, goals
+from edgetrack.benchmarks.results import CENTRE_VARIANTS, MEASURED, VARIANTS, Part, parts
 from edgetrack.benchmarks.results_page import render
 from edgetrack.benchmarks.stats import Summary
 from edgetrack.errors import InputError
@@ -70,7 +70,8 @@ def footprint(variant: str) -> dict:
     sizes = {"weights_bytes": 400_000_000, "artifact_bytes": 410_000_000, "memory": {"load": 5.1e8, "peak": 6.6e8}}
     export = {"export": {"seconds": 60.0, "peak_rss_bytes": 5.9e9}}
     rows = [row | sizes | export | {"artifact": f"{variant}-{engine}", "engine": engine} for engine in ENGINES]
-    return COMMON | {"updates": 4, "rows": rows}
+    target = {"target_bytes": 203_000 if variant in LANGUAGE_VARIANTS else None}
+    return COMMON | {"updates": 4, "rows": [row | target for row in rows]}
 
 
 def documents() -> dict[str, dict]:
@@ -111,7 +112,7 @@ def documents() -> dict[str, dict]:
     }
     return {
         **{f"bench-{variant}": bench(variant) for variant in VARIANTS},
-        **{f"footprint-{variant}": footprint(variant) for variant in CENTRE_VARIANTS},
+        **{f"footprint-{variant}": footprint(variant) for variant in (*CENTRE_VARIANTS, *LANGUAGE_VARIANTS)},
         "outside": COMMON | {"rows": rows},
         "outside-centre-head": COMMON | {"rows": rows},
         "startup": start,
@@ -123,7 +124,9 @@ def documents() -> dict[str, dict]:
 def test_the_page_shows_what_is_stored():
     page = render(documents())
     for part in (
-        "| grm-l320-openvino | 100.00 | 30.00 | 33.00 | 400 | 410 | 5900 | 510 | 660 | 670 |",
+        "| grm-l320-openvino | 100.00 | 30.00 | 33.00 | 400 | 410 |  | 5900 | 510 | 660 | 670 |",
+        "| mvlm-tf-openvino | 100.00 | 30.00 | 33.00 | 400 | 410 | 0.20 | 5900 |",
+        "0.20 MB (mvlm-tf)",
         "at most 660 of 670 MB (ostrack-256, onnxruntime)",
         "OSTrack, GRM:",
         "3.20x",
@@ -174,7 +177,7 @@ def test_the_operators_add_up():
 
 def test_goals_that_are_reached():
     found = goals(documents())
-    assert len(found) == 15
+    assert len(found) == 16
     assert all(goal.reached for goal in found)
 
 
@@ -246,6 +249,7 @@ def test_disturbed_results_are_flagged():
         ),
         (lambda d: d["footprint-ostrack-256"]["rows"][1]["memory"].update(peak=670_000_001), "peak resident memory"),
         (lambda d: d["footprint-grm-l320"]["rows"][0]["export"].update(peak_rss_bytes=6e9), "export of grm-l320"),
+        (lambda d: d["footprint-mvlm-tf"]["rows"][0].update(target_bytes=4_000_001), "target data of 4 trackers"),
     ],
 )
 def test_goals_that_are_missed(change, what):
@@ -271,8 +275,8 @@ def fixed(every: dict, width: int) -> dict:
 def test_all_parts():
     found = list(parts(Path("/built"), 2, Path("/x.whl")))
     names = [part.name for part in found]
-    assert len(names) == len(set(names)) == 4 + 8 + 16 + 8
-    for variant in VARIANTS:
+    assert len(names) == len(set(names)) == 4 + 12 + 24 + 12
+    for variant in MEASURED:
         assert f"bench-{variant}" in names
         assert {f"profile-{variant}-onnxruntime", f"profile-{variant}-openvino"} <= set(names)
         assert f"footprint-{variant}" in names
@@ -376,7 +380,7 @@ def test_render_alone(tmp_path, capsys):
         write_document(tmp_path / "results" / f"{name}.json", {"schema": results.SCHEMA, "document": document})
     assert results.main(["--render", "--folder", str(tmp_path)]) == 0
     assert (tmp_path / "RESULTS.md").read_text().strip() == render(documents())
-    assert "from 18 files" in capsys.readouterr().out
+    assert f"from {len(documents())} files" in capsys.readouterr().out
 
 
 def test_render_without_results_is_5(tmp_path, capsys):

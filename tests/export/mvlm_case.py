@@ -11,9 +11,9 @@ import torch
 from fartrack_case import golden_shapes, normalised
 from golden_files import golden
 
+from edgetrack.export.clip_files import text_transformer
 from edgetrack.export.models import family_of
-from edgetrack.export.models.mvlm import text_transformer
-from edgetrack.export.models.mvlm_net import MvlmNet, MvlmOutput
+from edgetrack.export.models.mvlm_net import CLIP_PREFIX, TEXT_SHAPE, MvlmNet, MvlmOutput
 from edgetrack.export.models.mvlm_variants import GateRule, UpdateRule
 from edgetrack.export.standin import synth_param, synth_state
 
@@ -57,8 +57,11 @@ def loaded_network(name: str, *, w2: bool = False) -> MvlmNet:
 @functools.cache
 def golden_text() -> torch.Tensor:
     """The text features (1, 77, 512) of the vectors' sentence; tests/export/test_clip_text.py compares them."""
-    state = {name: torch.from_numpy(synth_param(name, shape)) for name, shape in clip_shapes().items()}
-    clip = text_transformer(state)
+    state = {
+        name.removeprefix(CLIP_PREFIX): torch.from_numpy(synth_param(name, shape))
+        for name, shape in clip_shapes().items()
+    }
+    clip = text_transformer(state, TEXT_SHAPE, final_norm=False)
     projection = torch.nn.Linear(768, 512)
     projection.load_state_dict({key: _state(w2=False)[f"text_encoder.text_proj.{key}"] for key in ("weight", "bias")})
     with torch.no_grad():

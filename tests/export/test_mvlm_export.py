@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import small_mvlm
 import torch
+from bench_case import bench_entry
 
 import edgetrack
+from edgetrack.cli import main
 from edgetrack.errors import InputError, ParityError
 from edgetrack.export.graphs import mvlm as graphs
 from edgetrack.export.loops.mvlm import MvlmReference
@@ -114,7 +116,7 @@ def test_the_gate_sees_what_is_wrong(clip, tmp_path, monkeypatch, broken):
         monkeypatch.setattr(graphs, "hann_window", lambda side: torch.full((side, side), 0.9))
     else:
         text_of = module.MVLM.text_of
-        monkeypatch.setattr(module.MVLM, "text_of", lambda net: text_of(net).flip(2), raising=False)
+        monkeypatch.setattr(module.MVLM, "text_of", lambda net, ids: text_of(net, ids).flip(2), raising=False)
     with pytest.raises(ParityError, match=r"boxes differ|decoded corners differ"):
         make("tf", clip, tmp_path)
     assert not (tmp_path / "made").exists()
@@ -168,3 +170,19 @@ def test_without_a_sentence(made):
         tracker.init(video[0], box, color="rgb")
         tracker.update(video[1])
         assert tracker.core.frame_index == 1
+
+
+@pytest.mark.big
+def test_bench_compares_runs_that_follow_the_same_sentence(made, capsys, monkeypatch):
+    if made.kind == "tf":
+        return  # it is in both views; the loop in PyTorch begins in the other one
+
+    def run(*words: object) -> tuple[int, str, str]:
+        code = main([*map(str, words)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    small_mvlm.install(monkeypatch, made.kind, GATE[made.kind])
+    entry = bench_entry(run, made.path)
+    assert entry["versus"]["max_box_px"] <= 0.05
+    assert entry["text_ms"] > 0

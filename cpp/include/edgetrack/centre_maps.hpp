@@ -54,6 +54,9 @@ class CentreDecoder {
   // Returns the score in `cell` as the network gave it, without the window.
   float score(std::size_t cell) const noexcept { return maps_.score[cell]; }
 
+  // Returns the largest score of all cells, without the window.
+  float highest_score() const noexcept;
+
   // Returns the response in `cell`.
   float response(std::size_t cell) const noexcept { return response_[cell]; }
 

@@ -106,6 +106,11 @@ class CropLoop : public Tracker {
   // Crops a template, runs the template graph, and says whether its output is finite. Adds to `timings`.
   bool embed(const ImageView& frame, const Box& box, Timings& timings);
 
+  // The same in two steps, for crops that are kept: cuts a template as uint8 RGB (template_size, template_size, 3), and
+  // runs the template graph on one.
+  void cut_template(const ImageView& frame, const Box& box, std::uint8_t* rgb);
+  bool embed(const std::uint8_t* rgb, Timings& timings);
+
   // Returns the sight of a box that was mapped to the frame: clipped to it, and finite if that box is.
   Sight sight_of(const Box& mapped, double raw_score) const noexcept;
 
