@@ -48,7 +48,10 @@ def lies_on_device(frame: object) -> bool:
     if isinstance(frame, np.ndarray):
         return False
     if hasattr(frame, "__dlpack_device__"):
-        return int(frame.__dlpack_device__()[0]) != _CPU
+        try:
+            return int(frame.__dlpack_device__()[0]) != _CPU
+        except (BufferError, RuntimeError, TypeError, ValueError):
+            return False  # it lies nowhere: the check of host frames says what is needed
     return hasattr(frame, "__cuda_array_interface__")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_cuda import GPU, CudaError
+from fake_cuda import GPU, CudaError, FakeCuda
+from fake_driver import FakeDriver, FakeNvrtc
 from gpu_case import BOX, SPECS, Interfaced, Packed, build, install, noisy, write_engines
 
 from edgetrack.errors import EngineUnavailable, InputError
@@ -256,6 +258,26 @@ def test_host_arrays_of_other_packages_are_asked_for_as_numpy(fakes, tmp_path):
         pytest.raises(InputError, match="is a Packed, must be a numpy array"),
     ):
         tracker.init(Packed(FRAME, (1, 0)), BOX)
+
+
+def test_an_array_that_lies_nowhere(fakes, tmp_path):
+    class Meta:
+        def __dlpack_device__(self):
+            raise ValueError("meta tensors have no memory")
+
+    with build(write_engines(tmp_path)) as tracker, pytest.raises(InputError, match="is a Meta, must be a numpy array"):
+        tracker.init(Meta(), BOX)
+
+
+def test_the_real_bindings_have_every_call_of_the_stand_ins():
+    """The stand-ins are ours; that their names are NVIDIA's is checked where the wheel is."""
+    pytest.importorskip("cuda.bindings")
+    missing = []
+    for module, fake in (("runtime", FakeCuda), ("driver", FakeDriver), ("nvrtc", FakeNvrtc)):
+        real = importlib.import_module(f"cuda.bindings.{module}")
+        names = {name.lstrip("_") for name in vars(fake) if name.lstrip("_").startswith(("cu", "nvrtc"))}
+        missing += [f"{module}.{name}" for name in names if not hasattr(real, name)]
+    assert missing == []
 
 
 @pytest.mark.parametrize("step", ["cuModuleLoadData", "cuModuleGetFunction", "cudaMalloc", "cudaHostAlloc"])
