@@ -12,12 +12,15 @@ from edgetrack.errors import EngineUnavailable, InputError
 
 if TYPE_CHECKING:
     from edgetrack.benchmarks.frames import Box, Frame
+    from edgetrack.runtime.target_pack import TargetPack
+    from edgetrack.runtime.tracker import Tracker
 
 __all__ = [
     "STAGES",
     "Contender",
     "ContenderSpec",
     "artifact_spec",
+    "described",
     "open_contender",
     "reference_spec",
     "with_unique_names",
@@ -174,6 +177,20 @@ def with_unique_names(specs: Sequence[ContenderSpec]) -> list[ContenderSpec]:
     return unique
 
 
+def described(
+    tracker: Tracker, weights: str, text: str | None, pack: str | None
+) -> tuple[str | None, str | TargetPack | None]:
+    """Return the text or the pack to start a tracker with.
+
+    One with stand-in weights that cannot encode text is told noise instead: such weights follow nothing, and the time
+    does not depend on what is told.
+    """
+    language = tracker.language
+    if language is None or language.encodes or pack is not None or weights != "stand-in":
+        return text, pack
+    return None, language.made_up()
+
+
 def open_contender(spec: ContenderSpec) -> Contender:
     """Load what `spec` names.
 
@@ -192,7 +209,7 @@ class _Artifact:
         from edgetrack.loading import load
 
         self._tracker = load(spec.path, device=spec.device, engine=spec.engine, threads=spec.threads)
-        self._text, self._pack = spec.text, spec.pack
+        self._text, self._pack = described(self._tracker, spec.weights, spec.text, spec.pack)
         self._text_ms = 0.0
 
     def init(self, frame: Frame, box: Box) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edgetrack.artifact import Artifact, read_artifact
-from edgetrack.benchmarks.contenders import artifact_spec, open_contender
+from edgetrack.benchmarks.contenders import artifact_spec, described, open_contender
 from edgetrack.benchmarks.device import machine_line
 from edgetrack.benchmarks.files import document_head
 from edgetrack.benchmarks.frames import Footage, load_footage
@@ -134,10 +134,11 @@ def _profile(
     graphs = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
     with build_tracker(artifact.tracker, graphs, profiler.engine, language_home(artifact)) as tracker:
         count = len(footage.frames)
-        text = None if tracker.language is None else TEXT
+        said = None if tracker.language is None else TEXT
+        text, pack = described(tracker, artifact.model.weights, said, None)
         for step in range(updates + 1 + updates // count):
             if step % count == 0:
-                tracker.init(footage.frames[0], footage.box, text=text, color="rgb")
+                tracker.init(footage.frames[0], footage.box, text=text, pack=pack, color="rgb")
             else:
                 tracker.update(footage.frames[step % count], color="rgb")
         found = {name: calls for name, calls in profiler.calls().items() if len(calls) >= updates}

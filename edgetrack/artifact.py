@@ -12,7 +12,7 @@ import math
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -195,16 +195,30 @@ def read_artifact(path: str | Path, verify_checksums: bool = True) -> Artifact:
         build=_build(root.section("build")),
         extras=_extras(root),
     )
+    artifact = _without_absent(artifact)
     for entry in artifact.graphs:
         for name in entry.files:
             _check_file(folder, name, entry.sha256[name] if verify_checksums else None)
     for extra in artifact.extras:
         _check_file(folder, extra.file, extra.sha256 if verify_checksums else None)
-    if "language" in artifact.tracker:
-        tokenizer = root.section("tracker").section("language").section("tokenizer")
+    language = root.section("tracker").section("language") if "language" in artifact.tracker else None
+    if language is not None and any(entry.role == "text" for entry in artifact.graphs):
+        tokenizer = language.section("tokenizer")
         sha256 = tokenizer.text("sha256", pattern=_SHA256)
         _check_file(folder, tokenizer.text("file", pattern=_NAME), sha256 if verify_checksums else None)
     return artifact
+
+
+def _without_absent(artifact: Artifact) -> Artifact:
+    """Leave out the graphs that describe a target, where their files were: a device with target packs needs none."""
+    language = artifact.tracker.get("language")
+    chain = language.get("chain", ["text"]) if isinstance(language, dict) else []
+    describing = set(chain) if isinstance(chain, list) and all(isinstance(role, str) for role in chain) else set()
+
+    def is_left_out(entry: GraphEntry) -> bool:
+        return entry.role in describing and not any((artifact.path / name).exists() for name in entry.files)
+
+    return replace(artifact, graphs=tuple(entry for entry in artifact.graphs if not is_left_out(entry)))
 
 
 def sha256_of(path: Path) -> str:

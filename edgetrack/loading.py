@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgetrack.artifact import Artifact, GraphEntry
     from edgetrack.runtime.engine import Engine
     from edgetrack.runtime.graph_file import GraphFile
@@ -35,7 +38,8 @@ def load(
         path: the folder that `edgetrack export` wrote.
         device: "cpu", "cuda", "cuda:0", "GPU", "NPU", ... as the engine names them; "auto" is the device the
             artifact was built for. There is no fallback: a device that is not here is an error.
-        engine: "onnxruntime" or "openvino"; None is the engine the artifact was built for.
+        engine: a name in `edgetrack.runtime.engines.ENGINES`, which `edgetrack doctor` lists; None is the engine the
+            artifact was built for.
         threads: CPU threads of one network call; None leaves it to the engine.
         cache_dir: folder where the engine may keep compiled networks; None: nowhere.
         history_mib: bound on the memory of past templates in MiB; None is the artifact's own bound. Only for
@@ -57,7 +61,10 @@ def load(
 def encode_text(
     path: str | os.PathLike[str],
     text: str | Mapping[str, str],
+    frame: NDArray[np.uint8] | None = None,
+    box: Sequence[float] | None = None,
     *,
+    color: str = "bgr",
     device: str = "auto",
     engine: str | None = None,
     threads: int | None = None,
@@ -71,6 +78,9 @@ def encode_text(
     Args:
         path: the folder that `edgetrack export` wrote, with a text encoder.
         text: the target in a sentence; or in phrases, for trackers that read them.
+        frame: uint8 image in which the target is, for trackers that describe it by its picture too (GLAD).
+        box: x, y, w, h of the target in it, in pixels.
+        color: layout of the frame, see `Tracker`.
         device: see `load`.
         engine: see `load`.
         threads: see `load`.
@@ -78,10 +88,10 @@ def encode_text(
     Raises:
         ArtifactError: the folder is damaged, incomplete, of an unknown schema, or not for this engine.
         EngineUnavailable: the engine, the device or the package tokenizers is not here.
-        InputError: the text cannot be used, or the tracker reads none.
+        InputError: text, frame or box cannot be used, or the tracker reads no text.
     """
     with load(path, device=device, engine=engine, threads=threads) as tracker:
-        return tracker.encode_text(text)
+        return tracker.encode_text(text, frame, box, color=color)
 
 
 @contextmanager

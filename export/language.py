@@ -13,8 +13,9 @@ from torch import Tensor
 
 from edgetrack.errors import CheckpointError, InputError
 from edgetrack.export.clip_files import read_clip_text
+from edgetrack.export.diffusion_files import read_diffusion, vocabulary_of
 from edgetrack.export.models import family_of
-from edgetrack.export.models.language import LanguageFamily, TextSide
+from edgetrack.export.models.language import DiffusionSide, LanguageFamily, TextSide
 from edgetrack.runtime.clip_vocabulary import (
     BYTE_SYMBOLS,
     END_SYMBOL,
@@ -37,11 +38,15 @@ class TextFiles:
     """Files that a tracker with language needs beside its checkpoint.
 
     encoder: weights of the text encoder, see `read_clip_text`; None: they are in the checkpoint, or made up.
-    vocabulary: see `read_vocabulary`; None: a made-up one, for made-up weights only.
+    vocabulary: see `read_vocabulary`; None: that of `diffusion`, or a made-up one, for made-up weights only.
+    diffusion: folder of the diffusion model that describes a target, see `read_diffusion`; None: others do that.
+    lora: see `read_diffusion`.
     """
 
     encoder: Path | None = None
     vocabulary: Path | None = None
+    diffusion: Path | None = None
+    lora: Path | None = None
 
     def check(self, variant: str, *, made_up: bool) -> None:
         """Refuse files that `variant` has no use for, and the want of a vocabulary.
@@ -54,12 +59,28 @@ class TextFiles:
             InputError: see above.
         """
         side = text_side_of(variant)
+        self._check_diffusion(variant, side)
+        if side is not None and side.diffusion is not None and self.diffusion is not None:
+            if self.encoder:
+                raise InputError("the diffusion model's folder holds its text encoder: leave out --text-encoder")
+            return
         if side is None and (self.encoder or self.vocabulary):
             raise InputError(f"{variant} reads no text: leave out --text-encoder and --vocabulary")
+        if side is not None and not side.encodes and (self.encoder or self.vocabulary):
+            raise InputError(
+                f"{variant} reads text elsewhere, its target packs are made there: leave out --text-encoder and "
+                "--vocabulary"
+            )
         if side is not None and made_up and self.encoder:
             raise InputError("stand-in weights make up the text encoder too: leave out --text-encoder")
-        if side is not None and not made_up and self.vocabulary is None:
+        if side is not None and side.encodes and not made_up and self.vocabulary is None:
             raise InputError(f"{variant} reads text: give the vocabulary of CLIP with --vocabulary ({_VOCABULARY})")
+
+    def _check_diffusion(self, variant: str, side: TextSide | None) -> None:
+        if self.diffusion is not None and (side is None or side.diffusion is None):
+            raise InputError(f"{variant} has no use for a diffusion model: leave out --diffusion")
+        if self.lora is not None and self.diffusion is None:
+            raise InputError("a LoRA changes a diffusion model: give that with --diffusion, or leave out --lora")
 
 
 @dataclass(frozen=True)
@@ -67,37 +88,47 @@ class SourceText:
     """The text side of a loaded network.
 
     side: how it reads text. encoder_sha256: of the encoder's own file, "" where there is none. tokenizer: content of
-    the artifact's tokenizer.json.
+    the artifact's tokenizer.json; None: no text is encoded there.
     """
 
     side: TextSide
     encoder_sha256: str
-    tokenizer: str
+    tokenizer: str | None
 
     @property
     def section(self) -> dict[str, Any]:
         """The manifest's `tracker.language`."""
-        side, rules = self.side, self.side.rules
+        side = self.side
         return {
-            "tokenizer": {
-                "file": TOKENIZER_FILE,
-                "sha256": hashlib.sha256(self.tokenizer.encode("utf-8")).hexdigest(),
-                "tokens": side.encoder.vocabulary,
-                "cleaning": rules.cleaning,
-                "context": rules.context,
-                "padding": rules.padding,
-                "overflow": "truncate" if rules.truncate else "refuse",
-            },
+            "tokenizer": self._tokenizer(),
             "form": side.form,
             "feeds": list(side.feeds),
             "without_text": side.without_text,
             "without_box": side.without_box,
             "encoder_sha256": self.encoder_sha256,
+            "chain": list(side.chain),
+            "noise_seed": side.noise_seed,
+            "half": side.half,
+        }
+
+    def _tokenizer(self) -> dict[str, Any] | None:
+        if self.tokenizer is None:
+            return None
+        rules = self.side.rules
+        return {
+            "file": TOKENIZER_FILE,
+            "sha256": hashlib.sha256(self.tokenizer.encode("utf-8")).hexdigest(),
+            "tokens": self.side.encoder.vocabulary,
+            "cleaning": rules.cleaning,
+            "context": rules.context,
+            "padding": rules.padding,
+            "overflow": "truncate" if rules.truncate else "refuse",
         }
 
     def write(self, folder: Path) -> None:
-        """Write the vocabulary into an artifact's folder."""
-        (folder / TOKENIZER_FILE).write_bytes(self.tokenizer.encode("utf-8"))
+        """Write the vocabulary into an artifact's folder, if there is one."""
+        if self.tokenizer is not None:
+            (folder / TOKENIZER_FILE).write_bytes(self.tokenizer.encode("utf-8"))
 
 
 def text_side_of(variant: str) -> TextSide | None:
@@ -124,6 +155,10 @@ def with_text_encoder(
     side = text_side_of(variant)
     if side is None:
         return dict(state), None
+    if side.diffusion is not None and files.diffusion is not None:
+        return _with_diffusion(state, side.diffusion, files, files.diffusion)
+    if not side.encodes:
+        return dict(state), SourceText(side, "", None)
     size = side.encoder.vocabulary
     vocabulary = _made_up_vocabulary(size) if files.vocabulary is None else read_vocabulary(files.vocabulary, size=size)
     sha256 = ""
@@ -142,6 +177,16 @@ def with_text_encoder(
             "--text-encoder"
         )
     return dict(state), SourceText(side, sha256, tokenizer_json(vocabulary))
+
+
+def _with_diffusion(
+    state: Mapping[str, Tensor], given: DiffusionSide, files: TextFiles, folder: Path
+) -> tuple[dict[str, Tensor], SourceText]:
+    """Return a checkpoint's entries with those of the diffusion model, and the text side that it makes."""
+    vocabulary = read_vocabulary(files.vocabulary or vocabulary_of(folder), size=given.shape.text.vocabulary)
+    weights = read_diffusion(folder, given.shape, files.lora)
+    more = {given.prefix + name: value for name, value in weights.state.items()}
+    return {**state, **more}, SourceText(given.side, weights.sha256, tokenizer_json(vocabulary))
 
 
 def _made_up_vocabulary(size: int) -> Vocabulary:

@@ -7,12 +7,13 @@ only.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgetrack.runtime.noise import standard_normal
 
 _BACKGROUND_SCALE = 0.06
 _PATCH_SCALE = 0.2
@@ -31,10 +32,12 @@ def synth_param(key: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[Any]
     """
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
-    noise = rng.standard_normal(shape)
-    return np.asarray(_scaled(key, shape, np.asarray(noise)), np.float32)
+    return np.asarray(_scaled(key, shape, standard_normal(key, shape, seed)), np.float32)
+
+
+def noise(key: str, shape: tuple[int, ...], seed: int = 0) -> NDArray[np.float32]:
+    """Return made-up activations: standard normal numbers that follow from a name and a seed, float32 of `shape`."""
+    return np.asarray(standard_normal(key, shape, seed), np.float32)
 
 
 def _scaled(key: str, shape: tuple[int, ...], noise: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -36,9 +36,10 @@ class CheckedEngine(Engine):
 
     name = "checked"
 
-    def __init__(self, engine: Engine, graphs: Iterable[GraphFile]) -> None:
-        """`engine` opens the files; those not in `graphs` are not checked."""
+    def __init__(self, engine: Engine, graphs: Iterable[GraphFile], *, keep: bool = True) -> None:
+        """`engine` opens the files; those not in `graphs` are not checked. Without `keep`, `sessions` stays empty."""
         self._engine = engine
+        self._keep = keep
         self._graphs = {graph.path: graph for graph in graphs}
         self.sessions: list[Session] = []
         """What was opened so far, in that order."""
@@ -54,7 +55,8 @@ class CheckedEngine(Engine):
         if graph is not None:
             _check(path, "input", session.inputs, graph.inputs, dims)
             _check(path, "output", session.outputs, graph.outputs, dims)
-        self.sessions.append(session)
+        if self._keep:
+            self.sessions.append(session)
         return session
 
     def describe(self) -> dict[str, str]:

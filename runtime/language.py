@@ -20,16 +20,15 @@ from numpy.typing import NDArray
 from edgetrack.errors import ArtifactError, InputError
 from edgetrack.runtime.clip_tokenizer import ClipTokenizer, checked_text
 from edgetrack.runtime.clip_vocabulary import read_vocabulary
+from edgetrack.runtime.describing import IMAGE, NO_ENCODER, Chain
 from edgetrack.runtime.engine import Engine, Session
 from edgetrack.runtime.graph_file import GraphFile
-from edgetrack.runtime.language_spec import FORMS, Inputs, LanguageSpec
+from edgetrack.runtime.language_spec import FORMS, TEXT_ROLE, Inputs, LanguageSpec
+from edgetrack.runtime.noise import standard_normal
 from edgetrack.runtime.phrases import Phrases, checked_phrases
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
 __all__ = ["TEXT_ROLE", "Language", "LanguageHome", "Pack", "ShapesOnly", "Text"]
-
-TEXT_ROLE = "text"
-"""Role of the graph that turns ids into target data."""
 
 _MAX_KEPT = 16  # descriptions whose data are kept; of MVLM each has 158 kB
 
@@ -92,36 +91,62 @@ class Language:
         self.spec = spec
         self.model = ModelIdentity(home.variant, home.checkpoint_sha256, spec.encoder_sha256)
         self.text_ms = 0.0
+        self.image: NDArray[np.float32] | None = None
+        """What the describing graphs are shown of the target; None where they are shown nothing, or not yet."""
         self._home = home
-        self._engine = engine
-        self._graph = graphs.get(TEXT_ROLE)
+        self._chain = Chain(spec.chain, graphs, engine, spec.noise_seed)
         self._fed = _find_fed(spec.feeds, list(sessions))
         self._tokenizer: ClipTokenizer | None = None
-        self._session: Session | None = None
         self._kept: dict[str, TargetPack] = {}
 
-    def encode(self, text: Text | None) -> TargetPack:
+    @property
+    def sees_image(self) -> bool:
+        """Whether a target is described by its picture too, by graphs that are here."""
+        return self._chain.sees_image
+
+    @property
+    def encodes(self) -> bool:
+        """Whether this artifact turns text into target data; if not, a pack has to be given."""
+        return self.spec.rules is not None and self._chain.complete
+
+    def made_up(self) -> TargetPack:
+        """Return target data that are noise, for timing a tracker that cannot encode text; they describe nothing."""
+        arrays = {
+            name: standard_normal(f"target.{name}", inputs[0].shape).astype(
+                np.float16 if self.spec.half else np.float32
+            )
+            for name, inputs in self._fed.items()
+        }
+        return TargetPack(self.model, "", arrays)
+
+    def encode(self, text: Text | None, image: NDArray[np.float32] | None = None) -> TargetPack:
         """Return what the text side makes of a description; None: what the tracker does without one.
 
         Args:
             text: a sentence; or, for trackers that read phrases, a mapping of "category", "appearance", "action" and
                 "location" to phrases, of which any may be left out.
 
+            image: the template's crop (1, 3, T, T), normalised, where the describing graphs are shown the target; None:
+                the one that the tracker was started with.
+
         Raises:
-            InputError: the text cannot be used, it is needed and missing, or the artifact has no text encoder.
+            InputError: the text cannot be used, text or picture are needed and missing, or the artifact has no text
+                encoder.
             ArtifactError: the vocabulary or the text graph does not fit.
             EngineUnavailable: the device cannot run the text graph, or the package tokenizers is missing.
         """
         began = time.perf_counter()
         said: str | Phrases | None = text if text is None else _checked(text)
         name = json.dumps(said)
-        if name not in self._kept:
-            pack = self.run(self._inputs(said), said if isinstance(said, str) else name if said else "")
-            if len(self._kept) >= _MAX_KEPT:
+        pack = None if self.sees_image else self._kept.get(name)
+        if pack is None:
+            pack = self.run(self._inputs(said), said if isinstance(said, str) else name if said else "", image)
+        if not self.sees_image:
+            if len(self._kept) >= _MAX_KEPT and name not in self._kept:
                 del self._kept[next(iter(self._kept))]
             self._kept[name] = pack
         self.text_ms = 1e3 * (time.perf_counter() - began)
-        return self._kept[name]
+        return pack
 
     def accept(self, pack: TargetPack, source: str) -> TargetPack:
         """Return a pack after checking that it is one of this model; `source` says where it is from.
@@ -139,7 +164,7 @@ class Language:
             )
         return pack
 
-    def target(self, text: Text | None, pack: Pack | None) -> TargetPack:
+    def target(self, text: Text | None, pack: Pack | None, image: NDArray[np.float32] | None = None) -> TargetPack:
         """Return the target data of a text or of a pack; of neither, what the tracker does without a text.
 
         Raises:
@@ -150,7 +175,7 @@ class Language:
         if text is not None and pack is not None:
             raise InputError("both a text and a target pack are given; give text='...' or pack='...'")
         if pack is None:
-            return self.encode(text)
+            return self.encode(text, image)
         if isinstance(pack, TargetPack):
             return self.accept(pack, "the target pack")
         try:
@@ -165,34 +190,46 @@ class Language:
             for buffer in inputs:
                 buffer[...] = arrays[name]
 
-    def run(self, inputs: Mapping[str, NDArray[Any]], text: str) -> TargetPack:
-        """Run the text graph.
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], text: str, image: NDArray[np.float32] | None = None
+    ) -> TargetPack:
+        """Run the describing graphs.
 
         Args:
-            inputs: of the text graph, as the tokenizer's rules make them.
+            inputs: of these graphs, as the tokenizer's rules make them.
             text: what the pack is called.
+            image: see `encode`.
 
         Raises:
-            InputError: the artifact has no text encoder.
+            InputError: the artifact has no text encoder, or the target's picture is needed and missing.
             ArtifactError: the text graph does not fit the inputs or the search graph, or gives values not finite.
             EngineUnavailable: the device cannot run the text graph.
         """
-        session = self._opened()
-        for name, array in inputs.items():
-            if name not in session.inputs or session.inputs[name].shape != array.shape:
-                raise ArtifactError(
-                    f"the text graph has no input {name!r} of shape {list(array.shape)}, as its tokenizer's rules "
-                    "need; export the artifact again"
-                )
-            session.inputs[name][...] = array
-        session.run()
-        made = {**inputs, **session.outputs}
+        shown = self._shown(image)
+        made = self._chain.run({**inputs, **shown})
         if missing := [name for name in self._fed if name not in made]:
             raise ArtifactError(f"the text graph gives no {', '.join(missing)}; export the artifact again")
         arrays = {name: np.array(made[name]) for name in self._fed}
+        for name, inputs_of in self._fed.items():
+            if arrays[name].shape != inputs_of[0].shape:
+                raise ArtifactError(
+                    f"the text graph gives {name!r} of shape {list(arrays[name].shape)}, the search graph is fed "
+                    f"{list(inputs_of[0].shape)}; export the artifact again"
+                )
+        if self.spec.half:
+            with np.errstate(over="ignore"):
+                arrays = {name: array.astype(np.float16) for name, array in arrays.items()}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise ArtifactError("the text graph gives values that are not finite; export the artifact again")
         return TargetPack(self.model, text, arrays)
+
+    def _shown(self, image: NDArray[np.float32] | None) -> Inputs:
+        if not self.sees_image:
+            return {}
+        shown = self.image if image is None else image
+        if shown is None:
+            raise InputError("this tracker describes a target by its picture too; give the frame and the target's box")
+        return {IMAGE: shown}
 
     def _inputs(self, text: str | Phrases | None) -> Inputs:
         """Return the text graph's inputs for a description."""
@@ -209,10 +246,12 @@ class Language:
             raise InputError("this tracker follows what a text describes; give text='the man in the white shirt', say")
         inputs = form(tokenizer, "")
         if self.spec.without_text == "padding":
-            inputs["ids"] = np.full_like(inputs["ids"], self.spec.rules.padding)
+            inputs["ids"] = np.full_like(inputs["ids"], tokenizer.rules.padding)
         return inputs
 
     def _opened_tokenizer(self) -> ClipTokenizer:
+        if self.spec.rules is None or not self.encodes:
+            raise InputError(NO_ENCODER)
         if self._tokenizer is None:
             path = self._home.folder / self.spec.file
             try:
@@ -221,24 +260,6 @@ class Language:
             except InputError as error:
                 raise ArtifactError(f"{error}; or export the artifact again") from error
         return self._tokenizer
-
-    def _opened(self) -> Session:
-        if self._session is None:
-            if self._graph is None:
-                raise InputError(
-                    "this artifact has no text encoder; give a target pack that `edgetrack encode` made with one that "
-                    "has (pack=..., --pack)"
-                )
-            session = self._engine.open(self._graph.path, {})
-            for name, inputs in self._fed.items():
-                output = session.outputs.get(name)
-                if output is not None and output.shape != inputs[0].shape:
-                    raise ArtifactError(
-                        f"the text graph gives {name!r} of shape {list(output.shape)}, the search graph is fed "
-                        f"{list(inputs[0].shape)}; export the artifact again"
-                    )
-            self._session = session
-        return self._session
 
 
 def _find_fed(feeds: tuple[str, ...], sessions: list[Session]) -> dict[str, list[NDArray[Any]]]:

@@ -14,7 +14,10 @@ from edgetrack.fields import Fields
 from edgetrack.runtime.clip_tokenizer import ClipTokenizer, TokenRules
 from edgetrack.runtime.phrases import ATTRIBUTES, Phrases, split_sentence
 
-__all__ = ["FORMS", "Inputs", "LanguageSpec", "TextForm", "read_language_spec"]
+__all__ = ["FORMS", "TEXT_ROLE", "Inputs", "LanguageSpec", "TextForm", "read_language_spec"]
+
+TEXT_ROLE = "text"
+"""Role of the graph that turns ids into target data, or into what the next graph of a chain reads."""
 
 _WITHOUT_TEXT = ("refuse", "empty", "padding")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,127}"
@@ -54,17 +57,20 @@ class LanguageSpec:
     """What a manifest says about language.
 
     Attributes:
-        rules: how text becomes ids.
+        rules: how text becomes ids; None where no graph of the artifact reads any.
         tokens: size of the vocabulary, and of the encoder's table.
         file: name of the vocabulary in the artifact.
         form: name of one of `FORMS`.
         feeds: names of what the search graph is fed: outputs of the text graph, or inputs that `form` makes.
         without_text: what happens if no text is given: "refuse"; "empty": an empty sentence; "padding": padding alone.
         without_box: whether a target may be described by text alone.
-        encoder_sha256: of the text encoder's weights, "" where they are part of the checkpoint.
+        encoder_sha256: of the text encoder's weights, "" where they are part of the checkpoint, or not in the artifact.
+        chain: roles of the graphs that describe a target, in the order in which they run.
+        noise_seed: of what these are fed as noise.
+        half: whether target data are kept in float16.
     """
 
-    rules: TokenRules
+    rules: TokenRules | None
     tokens: int
     file: str
     form: str
@@ -72,6 +78,9 @@ class LanguageSpec:
     without_text: str
     without_box: bool
     encoder_sha256: str
+    chain: tuple[str, ...] = (TEXT_ROLE,)
+    noise_seed: int = 0
+    half: bool = False
 
 
 def read_language_spec(tracker: Fields) -> LanguageSpec | None:
@@ -83,6 +92,33 @@ def read_language_spec(tracker: Fields) -> LanguageSpec | None:
     if "language" not in tracker.value:
         return None
     fields = tracker.section("language")
+    feeds = _names(fields, "feeds")
+    chain = _names(fields, "chain") if "chain" in fields.value else (TEXT_ROLE,)
+    rules, tokens, file = _tokenizer(fields) if TEXT_ROLE in chain else (None, 0, "")
+    return LanguageSpec(
+        rules=rules,
+        tokens=tokens,
+        file=file,
+        form=fields.text("form", choices=tuple(FORMS)),
+        feeds=feeds,
+        without_text=fields.text("without_text", choices=_WITHOUT_TEXT),
+        without_box=fields.flag("without_box"),
+        encoder_sha256=fields.text("encoder_sha256"),
+        chain=chain,
+        noise_seed=fields.integer("noise_seed", 0, 2**53) if "noise_seed" in fields.value else 0,
+        half="half" in fields.value and fields.flag("half"),
+    )
+
+
+def _names(fields: Fields, key: str) -> tuple[str, ...]:
+    names = fields.items(key, lambda value: value if isinstance(value, str) else None, "names")
+    if not names or len(set(names)) != len(names):
+        raise fields.error(key, list(names), "a list of one or more different names")
+    return names
+
+
+def _tokenizer(fields: Fields) -> tuple[TokenRules, int, str]:
+    """Return rules, number of tokens and file of a vocabulary."""
     tokenizer = fields.section("tokenizer")
     tokens = tokenizer.integer("tokens", 3, 1 << 20)
     rules = TokenRules(
@@ -91,16 +127,4 @@ def read_language_spec(tracker: Fields) -> LanguageSpec | None:
         padding=tokenizer.integer("padding", 0, tokens - 1),
         truncate=tokenizer.text("overflow", choices=("refuse", "truncate")) == "truncate",
     )
-    feeds = fields.items("feeds", lambda value: value if isinstance(value, str) else None, "names of inputs")
-    if not feeds or len(set(feeds)) != len(feeds):
-        raise fields.error("feeds", list(feeds), "a list of one or more different names")
-    return LanguageSpec(
-        rules=rules,
-        tokens=tokens,
-        file=tokenizer.text("file", pattern=_NAME),
-        form=fields.text("form", choices=tuple(FORMS)),
-        feeds=feeds,
-        without_text=fields.text("without_text", choices=_WITHOUT_TEXT),
-        without_box=fields.flag("without_box"),
-        encoder_sha256=fields.text("encoder_sha256"),
-    )
+    return rules, tokens, tokenizer.text("file", pattern=_NAME)

@@ -72,7 +72,9 @@ class TargetPack:
                 f"{source} was made for {self.made_by.variant}, this tracker is {model.variant}; "
                 "make one with `edgetrack encode` and this artifact"
             )
-        if self.made_by != model:
+        # An artifact without a text encoder takes what any encoder made.
+        encoder = model.encoder_sha256 or self.made_by.encoder_sha256
+        if self.made_by != ModelIdentity(model.variant, model.checkpoint_sha256, encoder):
             raise InputError(
                 f"{source} was made with other weights of {model.variant} (checkpoint {_short(self.made_by)}) than "
                 f"this artifact's ({_short(model)}); make one with `edgetrack encode` and this artifact"

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from edgetrack.errors import ArtifactError, InputError
 from edgetrack.fields import Fields
 from edgetrack.registry import Registry
-from edgetrack.runtime.arguments import Box, checked_box, checked_frame
-from edgetrack.runtime.core import CentreHeadTracker, CropLoop, State
+from edgetrack.runtime.arguments import Box, Frame, checked_box, checked_frame, lies_on_device
+from edgetrack.runtime.core import CentreHeadTracker, CropLoop, DeviceArray, State
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
 from edgetrack.runtime.language_spec import read_language_spec
 from edgetrack.runtime.target_pack import TargetPack
+from edgetrack.runtime.template_crop import TemplateCrop, template_crop
 
-__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "Tracker", "build_tracker"]
+__all__ = ["FAMILIES", "Box", "FamilyBuilder", "GraphFile", "TextCore", "ToldCore", "Tracker", "build_tracker"]
 
 _MOST_CANDIDATES = 1 << 20  # as many as a map may have cells
 
@@ -30,6 +31,14 @@ FAMILIES: Registry[FamilyBuilder] = Registry("tracker family", ArtifactError)
 FAMILIES.register("centre-head", "edgetrack.runtime.centre_head:build_centre_head")
 FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
 FAMILIES.register("mvlm", "edgetrack.runtime.mvlm:build_mvlm")
+
+
+@runtime_checkable
+class ToldCore(Protocol):
+    """What a compiled tracker offers besides, if its search graph has inputs that it does not fill by itself."""
+
+    def set_told(self, name: str, values: NDArray[Any]) -> None:
+        """Take target data under the name that the manifest's `tracker.language.feeds` lists."""
 
 
 @runtime_checkable
@@ -74,7 +83,8 @@ def build_tracker(
         raise ArtifactError(
             "the tracker section has a part `language`, but its folder is not given; use edgetrack.load"
         )
-    return Tracker(core, engine, Language(described, home, checked, graphs, checked.sessions))
+    opener = CheckedEngine(engine, graphs.values(), keep=False)
+    return Tracker(core, engine, Language(described, home, opener, graphs, checked.sessions), template_crop(spec))
 
 
 class Tracker:
@@ -83,19 +93,28 @@ class Tracker:
     Boxes are (x, y, w, h) in pixels, float, x and y of the top-left corner, 0-based. Frames are uint8 arrays,
     by default HxWx3 BGR as OpenCV reads them; any strides are fine and the frame is not copied. `color` names
     other layouts: "rgb", "gray" (HxW), "bgra", "rgba" (HxWx4), "nv12" ((H*3/2)xW); what `init` is given holds for
-    the updates that follow.
+    the updates that follow. Where the engine is TensorRT, frames may also be arrays in the memory of its GPU, of any
+    package that speaks DLPack or the CUDA array interface (CuPy, PyTorch, ...): then they are cropped there.
 
     A tracker belongs to one thread at a time; several trackers may run in parallel threads.
     """
 
-    def __init__(self, core: CropLoop, engine: Engine, language: Language | None = None) -> None:
+    def __init__(
+        self,
+        core: CropLoop,
+        engine: Engine,
+        language: Language | None = None,
+        picture: TemplateCrop | None = None,
+    ) -> None:
         """Use `edgetrack.load` instead.
 
         Args:
             core: the compiled tracker.
             engine: what runs its networks.
             language: of a tracker that reads text.
+            picture: how what is inside a box becomes the template; None: the tracker is shown none.
         """
+        self._picture = picture
         self._core: CropLoop | None = core
         self._engine = engine
         self._language = language
@@ -104,7 +123,7 @@ class Tracker:
 
     def init(
         self,
-        frame: NDArray[np.uint8],
+        frame: Frame,
         box: Sequence[float] | NDArray[Any] | None = None,
         *,
         text: Text | None = None,
@@ -117,7 +136,7 @@ class Tracker:
         target and the description that it had.
 
         Args:
-            frame: uint8 image; its size is the size that all following frames must have.
+            frame: uint8 image, see the class; its size is the size that all following frames must have.
             box: four finite numbers x, y, w, h in pixels with w and h above 0, not wholly outside the frame. None: the
                 tracker looks for what the text describes; only some can.
             text: the target in a sentence, for trackers that read one; or in phrases, see `Language.encode`.
@@ -132,10 +151,13 @@ class Tracker:
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
-        image = checked_frame(frame)
+        image = self._image(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        target = self._target(text, pack)
+        shown = None if place is None else self.picture(image, place, color)
+        target = self._target(text, pack, shown)
         start(image, place, color)
+        if self._language is not None:
+            self._language.image = shown
         self._describe(target)
         self._color = color
         self._started = True
@@ -164,19 +186,50 @@ class Tracker:
             raise InputError("retarget was given nothing; give text='...' or pack='...'")
         self._describe(language.target(text, pack))
 
-    def encode_text(self, text: Text) -> TargetPack:
+    def encode_text(
+        self,
+        text: Text,
+        frame: NDArray[np.uint8] | None = None,
+        box: Sequence[float] | NDArray[Any] | None = None,
+        *,
+        color: str = "bgr",
+    ) -> TargetPack:
         """Return what the text side makes of a sentence, for `init(..., pack=...)` here or on another machine.
 
         Args:
             text: the target in a sentence.
+            frame: uint8 image in which the target is, for trackers that describe it by its picture too (GLAD); others
+                leave it out. None: the frame of the last `init`.
+            box: x, y, w, h of the target in it, in pixels.
+            color: layout of the frame, see the class.
 
         Raises:
-            InputError: the text cannot be used, this tracker reads no text or has no text encoder, or it is closed.
+            InputError: the text, frame or box cannot be used, this tracker reads no text or has no text encoder, or it
+                is closed.
             ArtifactError: the artifact's text side is damaged.
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         _ = self.core
-        return self._reading().encode(text)
+        language = self._reading()
+        if (frame is None) != (box is None):
+            raise InputError("a picture of the target is a frame and a box; give both or neither")
+        if frame is None or box is None:
+            return language.encode(text)
+        if not language.sees_image:
+            raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
+        return language.encode(text, self.picture(checked_frame(frame), checked_box(box), color))
+
+    def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
+        """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
+
+        It is the template's crop, normalised RGB (1, 3, T, T).
+
+        Raises:
+            InputError: frame, box or color cannot be used.
+        """
+        if self._language is None or self._picture is None or not self._language.sees_image:
+            return None
+        return self._picture.of(frame, box, color)
 
     @property
     def language(self) -> Language | None:
@@ -199,11 +252,11 @@ class Tracker:
     def _finds_by_text(self) -> bool:
         return self._language is not None and self._language.spec.without_box
 
-    def _target(self, text: Text | None, pack: Pack | None) -> TargetPack | None:
+    def _target(self, text: Text | None, pack: Pack | None, shown: NDArray[np.float32] | None) -> TargetPack | None:
         """Return the target data of a description; None for a tracker that reads no text."""
         if self._language is None and text is None and pack is None:
             return None
-        return self._reading().target(text, pack)
+        return self._reading().target(text, pack, shown)
 
     def _describe(self, target: TargetPack | None) -> None:
         """Hand checked target data to the search network and the core."""
@@ -211,10 +264,13 @@ class Tracker:
             return
         self._language.put(target.arrays)
         core = self.core
+        if isinstance(core, ToldCore):
+            for name in self._language.spec.feeds:
+                core.set_told(name, target.arrays[name])
         if isinstance(core, TextCore):
             core.set_text(target.arrays[self._language.spec.feeds[0]])
 
-    def update(self, frame: NDArray[np.uint8], *, color: str | None = None) -> tuple[bool, Box]:
+    def update(self, frame: Frame, *, color: str | None = None) -> tuple[bool, Box]:
         """Find the target in the next frame.
 
         Args:
@@ -228,8 +284,13 @@ class Tracker:
             InputError: the frame cannot be used, `init` was not called, or the tracker is closed.
             EngineUnavailable: the device failed.
         """
-        ok, (x, y, w, h) = self.core.update(checked_frame(frame), self._color if color is None else color)
+        core = self.core
+        ok, (x, y, w, h) = core.update(self._image(frame), self._color if color is None else color)
         return ok, (x, y, w, h)
+
+    def _image(self, frame: Frame) -> NDArray[np.uint8] | DeviceArray:
+        """Return a frame as the core takes it. Its memory is kept as long as what is returned."""
+        return self._engine.device_frame(frame) if lies_on_device(frame) else checked_frame(frame)
 
     def candidates(self, k: int) -> list[tuple[Box, float]]:
         """Return up to `k` boxes that the last frame offered, best first, each with its score before calibration.
@@ -249,7 +310,7 @@ class Tracker:
         if not isinstance(core, CentreHeadTracker):
             raise InputError(
                 f"this tracker ({type(core).__name__}) gives no candidates, only those with a centre head (OSTrack, "
-                "GRM) do; use the box that update returns"
+                "GRM, GLAD) do; use the box that update returns"
             )
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"candidates was asked for {k!r} boxes; give a whole number, 1 or more")

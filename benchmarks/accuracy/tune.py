@@ -3,7 +3,8 @@
 Every cell is an artifact that went through the parity gate, is evaluated on annotated sequences and timed on the clip
 of edgetrack, one after the other on this machine. What the gate does not pass is measured too, for the truth has the
 last word on accuracy, but is marked and never among the best. Artifacts and finished sequences are kept, so a table
-that was interrupted goes on where it was; times are always measured anew, so that those of one table belong together.
+that was interrupted goes on where it was; times are always measured anew, at the end and in rounds over all cells, so
+that those of one table belong together.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ COLUMNS = (
 """Headings of `table_rows`."""
 
 
+_ROUNDS = 5
 _JUDGED = ("passed", "failed")
 _MEASURED = ("auc", "precision_20px", "ao", "loss", "mb", "fps", "total_ms", "others_share")
 
@@ -159,8 +161,11 @@ def tune(
     rows = []
     for number, plan in enumerate(plans, start=1):
         progress.stage(f"{number} of {len(plans)}: {plan.output.name}")
-        rows.append(_cell(plan, sequences, options, footage=footage, data=data, progress=progress))
+        rows.append(_cell(plan, sequences, options, data=data, progress=progress))
+    progress.stage("time")
+    _time([row for row in rows if row["error"] is None], footage, options)
     mark_best(rows)
+    timed = f"{options.updates} updates of the whole loop on {footage.name}, median of {_ROUNDS} rounds"
     document = {
         "kind": KIND,
         "schema": SCHEMA,
@@ -171,7 +176,7 @@ def tune(
         "data": list(data),
         "sequences": len(sequences),
         "threads": options.threads,
-        "conventions": {**CONVENTIONS, "fps": f"{options.updates} updates of the whole loop on {footage.name}"},
+        "conventions": {**CONVENTIONS, "fps": timed},
         "rows": rows,
     }
     write_document(options.folder / "tune.json", document)
@@ -215,11 +220,10 @@ def _cell(
     sequences: Sequence[EvalSequence],
     options: TuneOptions,
     *,
-    footage: Footage,
     data: Sequence[str],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return the row of one artifact."""
+    """Return the row of one artifact, its times still empty."""
     variant, values = find_variant(plan.variant), variant_values(plan.variant)
     row: dict[str, Any] = {
         "artifact": plan.output.name,
@@ -247,7 +251,6 @@ def _cell(
     return {
         **row,
         "unproven": _unproven(artifact),
-        **_time(plan.output, footage, options),
         "auc": overall["pytracking"]["auc"],
         "precision_20px": overall["pytracking"]["precision"],
         "ao": None if overall["got10k"] is None else overall["got10k"]["ao"],
@@ -281,13 +284,23 @@ def _is_built(plan: ExportPlan) -> bool:
     return artifact.model.checkpoint_sha256 == checkpoint_sha256(plan.weights)
 
 
-def _time(path: Path, footage: Footage, options: TuneOptions) -> dict[str, Any]:
-    """Time the whole loop of an artifact by itself."""
-    spec = artifact_spec(path, threads=options.threads)
-    plan = Plan.of(1, updates=options.updates)
-    document = run_bench([spec], footage, plan, _Silent(), fresh=False)
-    entry = document["contenders"][0]
-    return {"fps": entry["fps"], "total_ms": entry["total_ms"], "others_share": document["others_share"]}
+def _time(rows: Sequence[dict[str, Any]], footage: Footage, options: TuneOptions) -> None:
+    """Time the whole loops of all rows in rounds, so that a machine that slows down does so for all; medians of these.
+
+    The others' share of the cores is the largest of a row's rounds.
+    """
+    plan = Plan.of(1, updates=-(-options.updates // _ROUNDS))
+    found: list[list[dict[str, Any]]] = [[] for _ in rows]
+    for _ in range(_ROUNDS):
+        for row, rounds in zip(rows, found, strict=True):
+            spec = artifact_spec(options.folder / "artifacts" / row["artifact"], threads=options.threads)
+            document = run_bench([spec], footage, plan, _Silent(), fresh=False)
+            entry = document["contenders"][0]
+            rounds.append({**entry, "others_share": document["others_share"]})
+    for row, rounds in zip(rows, found, strict=True):
+        middle = sorted(rounds, key=lambda entry: entry["fps"])[len(rounds) // 2]
+        shares = [entry["others_share"] for entry in rounds if entry["others_share"] is not None]
+        row |= {"fps": middle["fps"], "total_ms": middle["total_ms"], "others_share": max(shares, default=None)}
 
 
 class _Silent:

@@ -3,8 +3,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstddef>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,6 +19,7 @@ namespace edgetrack::python {
 namespace {
 
 namespace py = pybind11;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
 class PyCentreHeadTracker final : public PyLoop {
  public:
@@ -31,6 +34,14 @@ class PyCentreHeadTracker final : public PyLoop {
     for (const Candidate& found : core_.candidates(k)) out.emplace_back(quad_of(found.box), found.raw_score);
     return out;
   }
+
+  void set_told(const std::string& name, const Floats& values) {
+    const Lease lease(*this);
+    core_.set_told(name, values.data(), static_cast<std::size_t>(values.size()));
+    publish();
+  }
+
+  bool is_told() const { return core_.is_told(); }
 
   // None before the first network call.
   std::optional<py::dict> maps() {
@@ -58,6 +69,8 @@ void init_centre_head(py::module_& module) {
                                           "The tracking loop of trackers with a centre head, over two compiled graphs.")
       .def(py::init<const py::dict&, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>>(), py::arg("spec"),
            py::arg("template"), py::arg("search"))
+      .def("set_told", &PyCentreHeadTracker::set_told, py::arg("name"), py::arg("values"))
+      .def_property_readonly("is_told", &PyCentreHeadTracker::is_told)
       .def("candidates", &PyCentreHeadTracker::candidates, py::arg("k"))
       .def_property_readonly("maps", &PyCentreHeadTracker::maps);
 }

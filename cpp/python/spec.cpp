@@ -66,6 +66,10 @@ void read_decode(Section decode, CentreHeadSpec& spec) {
   decode.only("kind", "centre");
   decode.only("window", "hann");
   spec.grid = decode.integer("grid");
+  if (decode.has("divisor")) {
+    spec.divisor = decode.integer("divisor");
+    if (spec.divisor < 1) throw decode.wrong("divisor", decode.value("divisor"), "1 or more");
+  }
   decode.finish();
 }
 
@@ -154,6 +158,7 @@ CentreHeadSpec centre_head_spec(const py::dict& tracker) {
   read_template(root.section("template"), spec);
   read_search(root, spec);
   read_decode(root.section("decode"), spec);
+  if (root.has("told")) spec.told = root.names("told");
   read_score(root.section("score"), spec);
   root.finish();
   return spec;

@@ -1,5 +1,6 @@
 #include "spec_section.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -63,6 +64,20 @@ std::array<float, 3> Section::triple(const char* key) {
   if (!listed || py::len(found) != 3) throw wrong(key, found, "a list of three numbers");
   std::array<float, 3> out{};
   for (std::size_t i = 0; i < 3; ++i) out[i] = static_cast<float>(number_of(found[py::int_(i)], key));
+  return out;
+}
+
+std::vector<std::string> Section::names(const char* key) {
+  const py::object found = value(key);
+  const auto expected = [&] { return wrong(key, found, "a list of different names"); };
+  if (!py::isinstance<py::list>(found) && !py::isinstance<py::tuple>(found)) throw expected();
+  std::vector<std::string> out;
+  for (const py::handle item : found) {
+    if (!py::isinstance<py::str>(item)) throw expected();
+    auto name = item.cast<std::string>();
+    if (std::find(out.begin(), out.end(), name) != out.end()) throw expected();
+    out.push_back(std::move(name));
+  }
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "edgetrack/crop_loop.hpp"
 #include "edgetrack/error.hpp"
@@ -27,6 +28,8 @@ class Section {
   int integer(const char* key);
   double number(const char* key);
   std::array<float, 3> triple(const char* key);
+  std::vector<std::string> names(const char* key);  // a list of different strings
+  bool has(const char* key) const { return object_.contains(key); }
 
   // Throws for a key that nobody asked for.
   void finish() const;

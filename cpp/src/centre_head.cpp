@@ -24,6 +24,18 @@ const CentreHeadSpec& checked(const CentreHeadSpec& spec) {
 
 std::array<double, 4> filled(double value) { return {value, value, value, value}; }
 
+std::size_t count_of(const Tensor& tensor) {
+  std::size_t count = 1;
+  for (const std::int64_t side : tensor.shape) count *= static_cast<std::size_t>(side);
+  return count;
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
+  return text.empty() ? std::string("none") : text;
+}
+
 }  // namespace
 
 void check(const CentreHeadSpec& spec) { check(static_cast<const LoopSpec&>(spec)); }
@@ -33,28 +45,33 @@ CentreHeadTracker::CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr
     : CropLoop(checked(spec), required(std::move(template_graph), "template")),
       spec_(spec),
       search_(std::move(search)),
-      decoder_(spec.grid) {
-  const std::int64_t size = spec.search_size;
+      decoder_(spec.grid, spec.divisor) {
   search_image_ =
-      checked(present(search_, "search").input(image_input), {1, 3, size, size}, "the search graph's input 'search'");
+      ImagePort(present(search_, "search"), image_input, spec.search_size, "the search graph's input 'search'");
+  bind_told();
   bind_links();
   bind_maps();
+}
+
+void CentreHeadTracker::bind_told() {
+  for (const std::string& name : spec_.told) {
+    if (name == image_input) throw ArtifactError("the input 'search' cannot be told; export the artifact again");
+    const Tensor to = search_->input(name);
+    told_.push_back({name, checked(to, to.shape, "the search graph's input '" + name + "'"), count_of(to), false});
+  }
 }
 
 void CentreHeadTracker::bind_links() {
   std::vector<std::string> given = template_graph().output_names();
   std::vector<std::string> wanted = search_->input_names();
   wanted.erase(std::remove(wanted.begin(), wanted.end(), image_input), wanted.end());
+  for (const Told& told : told_) wanted.erase(std::remove(wanted.begin(), wanted.end(), told.name), wanted.end());
   std::sort(given.begin(), given.end());
   std::sort(wanted.begin(), wanted.end());
   if (given != wanted || given.empty()) {
-    const auto listed = [](const std::vector<std::string>& names) {
-      std::string text;
-      for (const std::string& name : names) text += (text.empty() ? "'" : ", '") + name + "'";
-      return text.empty() ? std::string("none") : text;
-    };
     throw ArtifactError("the template graph's outputs are " + listed(given) +
-                        ", the search graph's inputs beside 'search' are " + listed(wanted) +
+                        ", the search graph's inputs beside 'search'" + (told_.empty() ? "" : " and what is told") +
+                        " are " + listed(wanted) +
                         "; they must be the same and at least one: export the artifact again");
   }
   for (const std::string& name : given) {
@@ -63,8 +80,7 @@ void CentreHeadTracker::bind_links() {
     Link link;
     link.from = checked(from, from.shape, "the template graph's output '" + name + "'");
     link.to = checked(to, from.shape, "the search graph's input '" + name + "'", "the template graph's output");
-    link.count = 1;
-    for (const std::int64_t side : from.shape) link.count *= static_cast<std::size_t>(side);
+    link.count = count_of(from);
     links_.push_back(link);
   }
 }
@@ -91,12 +107,40 @@ void CentreHeadTracker::begin() noexcept {
   for (const Link& link : links_) std::copy_n(link.from, link.count, link.to);
 }
 
+void CentreHeadTracker::set_told(std::string_view name, const float* values, std::size_t count) {
+  const auto told = std::find_if(told_.begin(), told_.end(), [&](const Told& known) { return known.name == name; });
+  if (told == told_.end()) {
+    throw InputError("the tracker is told nothing called '" + std::string(name) + "', only " + listed(spec_.told));
+  }
+  if (values == nullptr || count != told->count) {
+    throw InputError("'" + told->name + "' has " + std::to_string(count) + " values; this tracker takes " +
+                     std::to_string(told->count));
+  }
+  if (!all_finite(values, count)) {
+    throw InputError("'" + told->name + "' has values that are not finite; describe the target again");
+  }
+  std::copy_n(values, count, told->to);
+  told->given = true;
+}
+
+bool CentreHeadTracker::is_told() const noexcept {
+  return std::all_of(told_.begin(), told_.end(), [](const Told& told) { return told.given; });
+}
+
+CropInfo CentreHeadTracker::see(const ImageView& frame) {
+  if (!is_told()) {
+    throw InputError("the tracker was not told what to follow; give it all of " + listed(spec_.told) +
+                     " with set_told, or init(frame, box, text=...)");
+  }
+  return crop_search(frame);
+}
+
 CropLoop::Sight CentreHeadTracker::look(double resize_factor, Timings& timings) {
   forget();  // the engine may fail half-way
   looked_from_ = raw_box();
   resize_factor_ = resize_factor;
   Stopwatch watch;
-  search_->run();
+  search_image_.run();
   timings.run_ms = watch.lap();
   seen_maps_ = maps_;
   Sight sight;

@@ -32,9 +32,18 @@ int checked(int grid) {
   return grid;
 }
 
+int checked_divisor(int divisor, int grid) {
+  require(divisor >= 0 && divisor <= max_grid, "decode.divisor", divisor, "1 to 1024");
+  return divisor == 0 ? grid : divisor;
+}
+
 }  // namespace
 
-CentreDecoder::CentreDecoder(int grid) : grid_(checked(grid)), window_(hann_window(grid)), response_(window_.size()) {}
+CentreDecoder::CentreDecoder(int grid, int divisor)
+    : grid_(checked(grid)),
+      divisor_(checked_divisor(divisor, grid)),
+      window_(hann_window(grid)),
+      response_(window_.size()) {}
 
 bool CentreDecoder::read(const CentreMaps& maps) noexcept {
   maps_ = maps;
@@ -77,8 +86,8 @@ std::vector<std::size_t> CentreDecoder::peaks(std::size_t count) const {
 }
 
 std::array<float, 4> CentreDecoder::target(std::size_t cell) const noexcept {
-  const auto side = static_cast<std::size_t>(grid_);
-  const auto cells_per_crop = static_cast<float>(grid_);
+  const auto side = static_cast<std::size_t>(divisor_);
+  const auto cells_per_crop = static_cast<float>(divisor_);
   return {(static_cast<float>(cell % side) + maps_.offset[cell]) / cells_per_crop,
           (static_cast<float>(cell / side) + maps_.offset[cells() + cell]) / cells_per_crop, maps_.size[cell],
           maps_.size[cells() + cell]};

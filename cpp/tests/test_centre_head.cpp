@@ -304,9 +304,76 @@ void wrong_specs_and_graphs_are_refused() {
   });
 }
 
+// A tracker whose search graph has two inputs besides that are told.
+struct ToldRig {
+  ToldRig() : embed(template_graph(spec)), search(search_graph(spec)), pixels(textured_pixels()) {
+    spec.told = {"key", "value"};
+    search->add_input("key", {1, 2, 3});
+    search->add_input("value", {4});
+    search->output("score").data[136] = 0.5F;
+    tracker = std::make_unique<CentreHeadTracker>(spec, embed, search);
+  }
+
+  ImageView frame() const { return frame_of(pixels); }
+  float* at(const char* name) const { return search->input(name).data; }
+
+  CentreHeadSpec spec;
+  std::shared_ptr<FakeGraph> embed, search;
+  std::vector<std::uint8_t> pixels;
+  std::unique_ptr<CentreHeadTracker> tracker;
+};
+
+const std::vector<float> key{1, 2, 3, 4, 5, 6};
+const std::vector<float> value{7, 8, 9, 10};
+
+void what_is_told_reaches_the_search_graph_and_stays() {
+  ToldRig rig;
+  rig.tracker->set_told("key", key.data(), key.size());
+  rig.tracker->set_told("value", value.data(), value.size());
+  CHECK(rig.tracker->is_told());
+  rig.tracker->init(rig.frame(), start);
+  CHECK(rig.tracker->update(rig.frame()).ok);
+  CHECK(rig.at("key")[5] == 6 && rig.at("value")[0] == 7);
+  rig.tracker->reset();
+  CHECK(rig.tracker->is_told());
+  rig.tracker->init(rig.frame(), start);
+  rig.tracker->set_told("value", key.data(), value.size());
+  CHECK(rig.at("value")[0] == 1 && rig.tracker->update(rig.frame()).ok);
+}
+
+void nothing_is_tracked_before_all_is_told() {
+  ToldRig rig;
+  rig.tracker->init(rig.frame(), start);
+  rig.tracker->set_told("key", key.data(), key.size());
+  CHECK(!rig.tracker->is_told());
+  CHECK_THROWS(rig.tracker->update(rig.frame()), InputError);
+  CHECK(rig.search->runs == 0 && rig.tracker->frame_index() == 0);
+  rig.tracker->set_told("value", value.data(), value.size());
+  CHECK(rig.tracker->update(rig.frame()).ok);
+}
+
+void what_cannot_be_told_is_refused() {
+  ToldRig rig;
+  rig.tracker->set_told("key", key.data(), key.size());
+  CHECK_THROWS(rig.tracker->set_told("other", key.data(), key.size()), InputError);
+  CHECK_THROWS(rig.tracker->set_told("key", key.data(), 5), InputError);
+  CHECK_THROWS(rig.tracker->set_told("key", nullptr, 6), InputError);
+  const std::vector<float> bad(6, std::numeric_limits<float>::quiet_NaN());
+  CHECK_THROWS(rig.tracker->set_told("key", bad.data(), bad.size()), InputError);
+  CHECK(rig.at("key")[0] == 1);
+  CentreHeadSpec spec;
+  spec.told = {"search"};
+  CHECK_THROWS(CentreHeadTracker(spec, template_graph(spec), search_graph(spec)), ArtifactError);
+  spec.told = {"absent"};
+  CHECK_THROWS(CentreHeadTracker(spec, template_graph(spec), search_graph(spec)), ArtifactError);
+}
+
 }  // namespace
 
 int main() {
+  what_is_told_reaches_the_search_graph_and_stays();
+  nothing_is_tracked_before_all_is_told();
+  what_cannot_be_told_is_refused();
   the_template_reaches_the_search_graph_once_per_target();
   boxes_are_those_of_the_formula();
   boxes_keep_inside_the_frame();

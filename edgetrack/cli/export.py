@@ -22,7 +22,7 @@ from edgetrack.cli.calibration_options import (
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
 from edgetrack.cli.speed import NoSpeedCheckOption, in_words, speed_check, warn_if_slow
 from edgetrack.cli.target_options import with_target_options
-from edgetrack.cli.text_options import TextEncoderOption, VocabularyOption
+from edgetrack.cli.text_options import DiffusionOption, LoraOption, TextEncoderOption, VocabularyOption
 from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
 from edgetrack.export.targets import target_of
@@ -84,6 +84,22 @@ def run(
             "--division-threshold", help="GRM: search tokens below it see the template, as 0.4 (LaSOT); default: 0."
         ),
     ] = None,
+    search_factor: Annotated[
+        float | None,
+        typer.Option(
+            "--search-factor", help="GLAD: side of the search crop over the target's, as 4; default: MODEL's."
+        ),
+    ] = None,
+    decode_divisor: Annotated[
+        int | None,
+        typer.Option(
+            "--decode-divisor", help="GLAD: what a cell's index is split by; published: 16 (B256), 27 (L384)."
+        ),
+    ] = None,
+    position_bits: Annotated[
+        int | None,
+        typer.Option("--position-bits", help="GLAD: 16, as the published evaluation has its position tables, or 32."),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -93,6 +109,8 @@ def run(
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
     text_encoder: TextEncoderOption = None,
     vocabulary: VocabularyOption = None,
+    diffusion: DiffusionOption = None,
+    lora: LoraOption = None,
     device: Annotated[
         str | None, typer.Option("--device", help="What to build for and verify on; default: the target's first.")
     ] = None,
@@ -117,7 +135,14 @@ def run(
 
     Exit code 3 and nothing written but a report if it does not.
     """
-    altered = {"depth": depth, "keep": keep, "division-threshold": division_threshold}
+    altered = {
+        "depth": depth,
+        "keep": keep,
+        "division-threshold": division_threshold,
+        "search-factor": search_factor,
+        "decode-divisor": decode_divisor,
+        "position-bits": position_bits,
+    }
     variant = _checked_names(model, altered, target, precision)
     with usage_error("--target"):
         target_of(target).check_options(options, precision)
@@ -125,7 +150,7 @@ def run(
         weights = resolve_weights(model, weights)
     check_torch()
     from edgetrack.export.language import TextFiles
-    from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
+    from edgetrack.export.pipeline import FIXED_STEPS, device_of, plan_export, run_plan
 
     calibration = calibration_from_options(
         precision,
@@ -135,11 +160,13 @@ def run(
         max_auc_drop=max_auc_drop,
         max_box_error=max_box_error,
     )
-    files = TextFiles(text_encoder, vocabulary)
-    with usage_error("--text-encoder, --vocabulary"):
+    files = TextFiles(text_encoder, vocabulary, diffusion, lora)
+    with usage_error("--text-encoder, --vocabulary, --diffusion, --lora"):
         files.check(variant, made_up=weights == "stand-in")
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
+        device_of(target_of(target), device)
+    with usage_error(", ".join(f"--{name}" for name in options) or "--target"):
         plan = plan_export(
             variant,
             weights,

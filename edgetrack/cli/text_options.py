@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["PackOption", "TextEncoderOption", "TextOption", "VocabularyOption", "check_description"]
+__all__ = [
+    "DiffusionOption",
+    "LoraOption",
+    "PackOption",
+    "TextEncoderOption",
+    "TextOption",
+    "VocabularyOption",
+    "check_description",
+]
 
 TextOption = Annotated[
     str | None,
@@ -31,6 +39,14 @@ VocabularyOption = Annotated[
         "bpe_simple_vocab_16e6.txt.gz.",
     ),
 ]
+DiffusionOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--diffusion",
+        help="GLAD: folder of Stable Diffusion v1.5 in diffusers' layout; default: target packs are made elsewhere.",
+    ),
+]
+LoraOption = Annotated[Path | None, typer.Option("--lora", help="With --diffusion: the file of its LCM-LoRA.")]
 
 
 def check_description(text: str | None, pack: Path | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypedDict
 
 import typer
 
@@ -18,7 +18,7 @@ from edgetrack.cli.export import (
     warn_about,
 )
 from edgetrack.cli.options import MAX_SEED, ArtifactArgument, DeviceOption, JsonOption, ThreadsOption
-from edgetrack.cli.text_options import TextEncoderOption
+from edgetrack.cli.text_options import DiffusionOption, LoraOption, TextEncoderOption
 from edgetrack.errors import EngineUnavailable, ParityError
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ class Options(TypedDict):
     progress: console.Progress
 
 
+class Beside(NamedTuple):
+    """Files that lie beside a checkpoint."""
+
+    encoder: Path | None
+    diffusion: Path | None
+    lora: Path | None
+
+
 def run(
     artifact: ArtifactArgument,
     other: Annotated[
@@ -55,6 +63,8 @@ def run(
         int | None, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights; default: the artifact's.")
     ] = None,
     text_encoder: TextEncoderOption = None,
+    diffusion: DiffusionOption = None,
+    lora: LoraOption = None,
     clip: ClipOption = None,
     init: ClipInitOption = None,
     device: DeviceOption = "auto",
@@ -96,7 +106,8 @@ def run(
         if other is not None:
             report = _against_artifact(read_artifact(other), found, chosen, options)
         else:
-            report = _against_source(artifact, weights, seed, text_encoder, chosen, options)
+            files = Beside(text_encoder, diffusion, lora)
+            report = _against_source(artifact, weights, seed, files, chosen, options)
     _conclude(report, found, as_json)
 
 
@@ -133,10 +144,11 @@ def _against_artifact(reference: Artifact, found: Artifact, clip: Clip, options:
 
 
 def _against_source(  # noqa: PLR0917 (private, called once)
-    path: Path, weights: str | None, seed: int | None, text_encoder: Path | None, clip: Clip, options: Options
+    path: Path, weights: str | None, seed: int | None, files: Beside, clip: Clip, options: Options
 ) -> ParityReport:
     check_torch()
     from edgetrack.export.language import TextFiles
     from edgetrack.export.pipeline import verify_artifact
 
-    return verify_artifact(path, weights, seed=seed, text=TextFiles(text_encoder), clip=clip, **options)
+    text = TextFiles(files.encoder, diffusion=files.diffusion, lora=files.lora)
+    return verify_artifact(path, weights, seed=seed, text=text, clip=clip, **options)

@@ -1,4 +1,4 @@
-"""The published tracking loop of the centre-head trackers in eager PyTorch (OSTrack and GRM, spec sections 4).
+"""The published tracking loop of the centre-head trackers in eager PyTorch (OSTrack, GRM and GLAD, spec sections 4).
 
 A port that keeps the published way of working: the template is embedded anew in every frame, every row of every block
 is computed, a box is decoded without the window and thrown away. It is the reference of the parity gate and the peer of
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,11 +21,46 @@ from edgetrack.export.loops.clip import clip_box
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models.base import Box
 from edgetrack.export.models.centre_head import best_box
-from edgetrack.export.models.centre_net import CentreNet, CentreOutput
+from edgetrack.export.models.centre_net import CentreOutput
 
-__all__ = ["CLIP_MARGIN_PX", "CentreReference", "CentreStep", "hann_window"]
+__all__ = ["CLIP_MARGIN_PX", "CentreReference", "CentreStep", "LoopNet", "LoopShape", "hann_window"]
 
 CLIP_MARGIN_PX = 10
+
+
+class LoopShape(Protocol):
+    """What the loop reads of a network's sizes; see `CentreShape`."""
+
+    @property
+    def template_size(self) -> int:
+        """Side of the template's crop in pixels."""
+
+    @property
+    def template_factor(self) -> float:
+        """That side over the square root of the box's area."""
+
+    @property
+    def search_size(self) -> int:
+        """Side of the search crop in pixels."""
+
+    @property
+    def search_factor(self) -> float:
+        """That side over the square root of the box's area."""
+
+    @property
+    def search_grid(self) -> int:
+        """Cells along a side of the maps."""
+
+
+class LoopNet(Protocol):
+    """A network in the loop."""
+
+    @property
+    def shape(self) -> LoopShape:
+        """Its sizes."""
+
+    def __call__(self, template: Tensor, search: Tensor) -> CentreOutput:
+        """Run one frame on normalised RGB (1, 3, Tz, Tz) and (1, 3, Sx, Sx)."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +100,10 @@ def hann_window(side: int) -> Tensor:
 class CentreReference:
     """The published tracker around one network; frames are uint8 RGB (H, W, 3)."""
 
-    def __init__(self, net: CentreNet[Any]) -> None:
-        """Use a loaded `net` in evaluation mode."""
+    def __init__(self, net: LoopNet, divisor: int | None = None) -> None:
+        """Use a loaded `net` in evaluation mode; `divisor` is that of `best_box`."""
         self.net = net
+        self.divisor = divisor
         self.box: Box = (0.0, 0.0, 0.0, 0.0)
         self.step: CentreStep | None = None
         self.template: Tensor | None = None
@@ -97,9 +133,9 @@ class CentreReference:
         if self.template is None:
             raise InputError("update was called before init; call init(frame, box) first")
         search, resize_factor = self.search_input(frame)
-        output: CentreOutput = self.net(self.template, search)
+        output = self.net(self.template, search)
         response = self._window * output.maps.score
-        found = best_box(response, output.maps.size, output.maps.offset)[0]
+        found = best_box(response, output.maps.size, output.maps.offset, self.divisor)[0]
         self.step = CentreStep(output, response, found, resize_factor, self.box)
         self.box = self._place(found, resize_factor, frame.shape[0], frame.shape[1])
         return self.box

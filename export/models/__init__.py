@@ -8,6 +8,7 @@ from edgetrack.errors import InputError
 from edgetrack.export.models.base import ModelFamily, Variant
 from edgetrack.export.models.centre_variants import CENTRE_VARIANTS, GRM_THRESHOLDS
 from edgetrack.export.models.fartrack_variants import FARTRACK_CUTS, FARTRACK_VARIANTS
+from edgetrack.export.models.glad_variants import GLAD_SETTINGS, GLAD_VARIANTS
 from edgetrack.export.models.mvlm_variants import MVLM_VARIANTS
 from edgetrack.registry import Registry
 
@@ -18,13 +19,14 @@ MODELS.register("fartrack", "edgetrack.export.models.fartrack:FARTRACK")
 MODELS.register("ostrack", "edgetrack.export.models.ostrack:OSTRACK")
 MODELS.register("grm", "edgetrack.export.models.grm:GRM")
 MODELS.register("mvlm", "edgetrack.export.models.mvlm:MVLM")
+MODELS.register("glad", "edgetrack.export.models.glad:GLAD")
 
 VARIANTS: dict[str, Variant] = {
-    variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS, *MVLM_VARIANTS)
+    variant.name: variant for variant in (*FARTRACK_VARIANTS, *CENTRE_VARIANTS, *MVLM_VARIANTS, *GLAD_VARIANTS)
 }
 
-ALTERATIONS = (FARTRACK_CUTS, GRM_THRESHOLDS)
-"""What may be changed of the variants: FARTrack's layers and kept tokens, GRM's division threshold."""
+ALTERATIONS = (FARTRACK_CUTS, GRM_THRESHOLDS, GLAD_SETTINGS)
+"""What may be changed of the variants: FARTrack's layers and kept tokens, GRM's division threshold, GLAD's settings."""
 
 
 def altered_name(name: str, options: Mapping[str, float | None]) -> str:

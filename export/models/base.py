@@ -120,19 +120,19 @@ class Thresholds:
     """What the parity gate accepts for one precision.
 
     tensor_max_abs: output name -> largest absolute difference; at fp32 every output has one, at other precisions
-    outputs without an entry are reported but not judged. box_px: largest difference in pixels of any of x, y, w, h in
-    the closed loop; infinite: reported, not judged. corner_px: the same of any decoded corner in the forced pass, in
-    pixels of the network's input; None: box_px. min_iou, mean_iou: over the closed loop. swapped: most template tokens
-    of a frame that only one side keeps, in the forced pass; None: reported, not judged. margin: a decision of the
-    reference by a smaller lead may rightly turn there. near_px: where a corner lies among neighbouring bins, turned
-    decisions move it by little: how far at most is known from the reference alone (its reach), and as long as that is
-    at most near_px the corner is judged, by corner_px + reach; a corner with a larger reach is counted and not judged.
-    followed_iou: smallest mean overlap in the closed loop over the frames in which the reference follows the target, by
-    the clip's truth; elsewhere two loops drift apart on nothing; 0: reported, not judged. forced_iou: smallest overlap
-    of the two boxes of a frame in the forced pass, where all corners are judged; 0: reported, not judged. tensor_scale:
-    output name -> largest absolute value of the vectors on which tensor_max_abs was stated. Rounding errors grow with
-    the values, so with weights that give larger ones the limit is larger in proportion; outputs without an entry keep
-    theirs.
+    outputs without an entry are reported but not judged. optional: outputs of graphs that not every artifact has.
+    box_px: largest difference in pixels of any of x, y, w, h in the closed loop; infinite: reported, not judged.
+    corner_px: the same of any decoded corner in the forced pass, in pixels of the network's input; None: box_px.
+    min_iou, mean_iou: over the closed loop. swapped: most template tokens of a frame that only one side keeps, in the
+    forced pass; None: reported, not judged. margin: a decision of the reference by a smaller lead may rightly turn
+    there. near_px: where a corner lies among neighbouring bins, turned decisions move it by little: how far at most is
+    known from the reference alone (its reach), and as long as that is at most near_px the corner is judged, by
+    corner_px + reach; a corner with a larger reach is counted and not judged. followed_iou: smallest mean overlap in
+    the closed loop over the frames in which the reference follows the target, by the clip's truth; elsewhere two loops
+    drift apart on nothing; 0: reported, not judged. forced_iou: smallest overlap of the two boxes of a frame in the
+    forced pass, where all corners are judged; 0: reported, not judged. tensor_scale: output name -> largest absolute
+    value of the vectors on which tensor_max_abs was stated. Rounding errors grow with the values, so with weights that
+    give larger ones the limit is larger in proportion; outputs without an entry keep theirs.
     """
 
     tensor_max_abs: Mapping[str, float]
@@ -146,6 +146,7 @@ class Thresholds:
     near_px: float = 0.0
     followed_iou: float = 0.0
     tensor_scale: Mapping[str, float] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
 
 
 class ParityInput(NamedTuple):

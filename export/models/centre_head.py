@@ -62,12 +62,13 @@ def bounded(x: Tensor) -> Tensor:
     return x.sigmoid().clamp(min=LOWEST, max=1 - LOWEST)
 
 
-def best_box(response: Tensor, size: Tensor, offset: Tensor) -> Tensor:
+def best_box(response: Tensor, size: Tensor, offset: Tensor, divisor: int | None = None) -> Tensor:
     """Return cx, cy, w, h (B, 4) of the best cell in parts of the search crop, float32 (OSTrack spec section 4).
 
     response (B, 1, f, f) is the score map, windowed or not; of equal cells the first one in row-major order counts.
+    divisor: what splits a cell's index into row and column, and what both are divided by; None: f, the maps' side.
     """
-    side = response.shape[-1]
+    side = divisor or response.shape[-1]
     best = response.flatten(1).argmax(1, keepdim=True)
     index = best.unsqueeze(1).expand(-1, 2, 1)
     w_h = size.flatten(2).gather(2, index).squeeze(2)

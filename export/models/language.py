@@ -9,9 +9,11 @@ from typing import Any, Protocol, runtime_checkable
 from numpy.typing import NDArray
 
 from edgetrack.export.models.clip_text import TextShape
+from edgetrack.export.models.diffusion_shape import DiffusionShape
 from edgetrack.runtime.clip_tokenizer import TokenRules
+from edgetrack.runtime.language_spec import TEXT_ROLE
 
-__all__ = ["LanguageFamily", "TextSide"]
+__all__ = ["DiffusionSide", "LanguageFamily", "TextSide"]
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,15 @@ class TextSide:
             without them.
         rules: how a sentence becomes ids.
         feeds: outputs of the graph "text" that are inputs of the search graph; see `LanguageSpec.feeds`.
-        prompt: inputs of the graph "text", as int32 arrays by name, which the parity gate describes the target with;
-            the family's reference loop follows the same ones.
+        prompt: inputs of the describing graphs, as arrays by name, which the parity gate describes the target with; the
+            family's reference loop follows the same ones.
         form: see `LanguageSpec.form`.
         without_text: see `LanguageSpec.without_text`.
         without_box: see `LanguageSpec.without_box`.
+        chain: see `LanguageSpec.chain`.
+        noise_seed: see `LanguageSpec.noise_seed`.
+        half: see `LanguageSpec.half`.
+        diffusion: how it reads text where the files of a diffusion model are at hand; None: it has no use for one.
     """
 
     encoder: TextShape
@@ -41,11 +47,37 @@ class TextSide:
     form: str = "sentence"
     without_text: str = "refuse"
     without_box: bool = False
+    chain: tuple[str, ...] = (TEXT_ROLE,)
+    noise_seed: int = 0
+    half: bool = False
+    diffusion: DiffusionSide | None = None
+
+    @property
+    def encodes(self) -> bool:
+        """Whether text is encoded in the artifact, or only what a text became elsewhere is read."""
+        return TEXT_ROLE in self.chain
 
     def entries(self) -> dict[str, tuple[int, ...]]:
-        """Return name -> shape of the text transformer's entries, under their prefix."""
+        """Return name -> shape of the text transformer's entries, under their prefix; none where no text is encoded."""
+        if not self.encodes:
+            return {}
         wanted = self.encoder.entries(final_norm=self.final_norm)
         return {self.prefix + name: shape for name, shape in wanted.items()}
+
+
+@dataclass(frozen=True)
+class DiffusionSide:
+    """How a variant reads text with a diffusion model.
+
+    Attributes:
+        shape: of the model.
+        prefix: of its entries in the state that `ModelFamily.load_state` takes.
+        side: how text is read with it.
+    """
+
+    shape: DiffusionShape
+    prefix: str
+    side: TextSide
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ import importlib.util
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -95,7 +96,7 @@ def check_against_source(
     """
     progress = progress or Silent()
     precision = artifact.precision.actual
-    limits = _as_limits(source.family.thresholds(source.variant.name, precision))
+    limits = _as_limits(_of_graphs(source.family.thresholds(source.variant.name, precision), source.graphs))
     _check_limits(limits.tensor_max_abs, source.graphs, precision)
     head = checked_head(clip)
     try:
@@ -200,6 +201,13 @@ def _boxes(  # noqa: PLR0917 (private, called twice)
 def _minimum_px(spec: Mapping[str, Any]) -> float | None:
     margin = spec.get("clip_margin_px")
     return float(margin) if isinstance(margin, int | float) else None
+
+
+def _of_graphs(given: Thresholds, graphs: Sequence[DeployGraph]) -> Thresholds:
+    """Return limits without those of optional outputs that no graph gives."""
+    outputs = {name for graph in graphs for name in graph.outputs}
+    absent = set(given.optional) - outputs
+    return replace(given, tensor_max_abs={k: v for k, v in given.tensor_max_abs.items() if k not in absent})
 
 
 def _as_limits(given: Thresholds) -> Limits:

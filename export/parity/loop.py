@@ -61,7 +61,8 @@ class ArtifactLoop:
         if language is None:
             self._tracker.init(frame, box, color="rgb")
             return
-        pack = language.encode(TEXT) if self._prompt is None else language.run(self._prompt, "")
+        shown = self._tracker.picture(frame, box, "rgb")
+        pack = language.encode(TEXT, shown) if self._prompt is None else language.run(self._prompt, "", shown)
         self._tracker.init(frame, box, pack=pack, color="rgb")
 
     def update(self, frame: NDArray[np.uint8]) -> Box:

@@ -88,7 +88,7 @@ def test_openvino(tmp_path, clip, precision):
     assert read_artifact(result.path).graph("text").inputs[0].dtype == "int32"
     with edgetrack.load(result.path) as tracker:
         tracker.init(synth_frame(0, 90, 120), BOX, text="man")
-        session = tracker.language._opened()
+        session = tracker.language._chain.open("text")
         assert session.inputs["ids"].dtype == np.int32
         assert tracker.update(synth_frame(1, 90, 120))[0]
 

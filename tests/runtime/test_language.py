@@ -71,14 +71,14 @@ def test_a_text_changes_what_is_followed(described, frames):
 def test_text_is_encoded_once_per_target(described, frames, monkeypatch):
     with edgetrack.load(described) as tracker:
         runs = []
-        opened = tracker.language._opened
+        opened = tracker.language._chain.open
 
-        def counted():
-            session = opened()
+        def counted(role):
+            session = opened(role)
             runs.append(session)
             return session
 
-        monkeypatch.setattr(tracker.language, "_opened", counted)
+        monkeypatch.setattr(tracker.language._chain, "open", counted)
         boxes(tracker, frames, text="the man")
         assert len(runs) == 1
         assert tracker.text_ms > 0
@@ -93,9 +93,9 @@ def test_text_is_encoded_once_per_target(described, frames, monkeypatch):
 
 def test_the_text_graph_is_opened_only_for_a_text(described, frames):
     with edgetrack.load(described) as tracker:
-        assert tracker.language._session is None
+        assert not tracker.language._chain._kept
         boxes(tracker, frames, text="the man")
-        assert tracker.language._session is not None
+        assert tracker.language._chain._kept
 
 
 def test_without_text(described, frames):
@@ -273,6 +273,10 @@ def test_a_vocabulary_that_does_not_fit_the_encoder(described, frames):
         ("without_box", 1, "true or false"),
         ("encoder_sha256", None, "encoder_sha256"),
         ("tokenizer", None, "tokenizer"),
+        ("chain", [], "tracker.language.chain"),
+        ("chain", ["text", "text"], "different names"),
+        ("noise_seed", -1, "noise_seed"),
+        ("half", 1, "true or false"),
     ],
 )
 def test_a_manifest_that_says_nonsense(described, key, value, part):

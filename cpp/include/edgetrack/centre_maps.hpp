@@ -22,7 +22,9 @@ struct CentreMaps {
 class CentreDecoder {
  public:
   // grid: cells per side of the maps; throws ArtifactError unless it is 1 to max_grid. All memory is taken here.
-  explicit CentreDecoder(int grid);
+  // divisor: what a cell's index is split by into row and column, and both are divided by; 0: grid. Another one is a
+  // published oddity of GLAD-L384, which decodes 24 x 24 cells with 27; throws unless it is 0 to max_grid.
+  explicit CentreDecoder(int grid, int divisor = 0);
 
   int grid() const noexcept { return grid_; }
 
@@ -46,7 +48,7 @@ class CentreDecoder {
   std::vector<std::size_t> peaks(std::size_t count) const;
 
   // Returns the target whose centre lies in `cell` as centre and size (cx, cy, w, h) in units of the search crop, in
-  // float32 as published: cx = (column + offset_x) / grid, w = size_x.
+  // float32 as published: cx = (column + offset_x) / divisor, w = size_x.
   std::array<float, 4> target(std::size_t cell) const noexcept;
 
   // Returns the score in `cell` as the network gave it, without the window.
@@ -60,6 +62,7 @@ class CentreDecoder {
   bool is_peak(std::size_t cell) const noexcept;
 
   int grid_;
+  int divisor_;
   std::vector<float> window_;
   std::vector<float> response_;
   CentreMaps maps_;

@@ -1,0 +1,187 @@
+"""GLAD through the whole pipeline at small sizes: built, proven with a description, loaded and told what to follow.
+
+Here for OpenVINO; test_glad_described.py does it for ONNX Runtime, with a diffusion model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_glad
+import torch
+from small_glad import SMALL
+
+import edgetrack
+from edgetrack.artifact import read_artifact
+from edgetrack.errors import InputError, ParityError
+from edgetrack.export.graphs import glad as graphs
+from edgetrack.export.models import glad as module
+from edgetrack.export.models.glad import GLAD
+from edgetrack.export.parity.clip import Clip, open_clip
+from edgetrack.export.parity.report import ParityReport
+from edgetrack.export.pipeline import export_tracker, verify_artifact
+from edgetrack.export.standin import synth_box, synth_frame
+from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
+
+FRAMES = 10
+HEIGHT, WIDTH = 150, 200
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Clip:
+    cv2 = pytest.importorskip("cv2")
+    folder = tmp_path_factory.mktemp("clip")
+    for index in range(FRAMES):
+        cv2.imwrite(str(folder / f"{index:02}.png"), synth_frame(index, HEIGHT, WIDTH)[..., ::-1])
+    return open_clip(folder, synth_box(0, HEIGHT, WIDTH))
+
+
+@dataclass(frozen=True)
+class Made:
+    """An artifact of the family at small sizes, and what its gate found."""
+
+    path: Path
+    report: ParityReport
+
+
+def make(clip: Clip, folder: Path, target: str = "onnx", precision: str = "fp32") -> Made:
+    pytest.importorskip("openvino" if target == "openvino" else "onnxruntime")
+    with pytest.MonkeyPatch.context() as patch:
+        small_glad.install(patch)
+        options = {"target": target, "precision": precision, "output": folder / "made", "clip": clip, "threads": 1}
+        result = export_tracker("glad-b256", "stand-in", **options)
+    return Made(result.path, result.report)
+
+
+@pytest.fixture(scope="module")
+def made(clip, tmp_path_factory) -> Made:
+    return make(clip, tmp_path_factory.mktemp("glad"), "openvino")
+
+
+def check(made: Made, precision: str = "fp32") -> None:
+    report = made.report
+    assert report.verdict == "passed"
+    judged = {f"{item.role}.{item.output}": item for item in report.tensors}
+    expected = {"template.tokens", "template.qkv", "search.score", "search.size", "search.offset"}
+    assert set(judged) == expected | {f"pool.{name}" for name in graphs.told_names(3)}
+    assert judged["search.score"].samples >= 4
+    assert all((item.limit is None) == (precision == "fp16") for item in report.tensors)
+    assert report.forced.frames == report.loop.frames == FRAMES - 1
+    assert report.forced.undecided < 4 * report.forced.frames
+
+
+def test_built_and_proven(made):
+    check(made)
+
+
+@pytest.mark.big
+@pytest.mark.parametrize(("target", "precision"), [("onnx", "fp32"), ("onnx", "fp16"), ("openvino", "fp16")])
+def test_built_and_proven_otherwise(clip, tmp_path, target, precision):
+    check(make(clip, tmp_path, target, precision), precision)
+
+
+@pytest.mark.big
+def test_verified_again(made, clip, monkeypatch):
+    small_glad.install(monkeypatch)
+    assert verify_artifact(made.path, clip=clip, threads=1).verdict == "passed"
+
+
+@pytest.mark.big
+@pytest.mark.parametrize("broken", ["rereading", "description", "divisor"])
+def test_the_gate_sees_what_is_wrong(clip, tmp_path, monkeypatch, broken):
+    """An artifact that is not its source: no rereading (O1), another description, a proper divisor (O2)."""
+    if broken == "rereading":
+        monkeypatch.setattr(graphs.DecoderGraph, "_cross", _plain)
+    elif broken == "description":
+        real = module.GladReference.__init__
+        flipped = lambda loop, net, of: real(loop, net, lambda image: [-latent for latent in of(image)])  # noqa: E731
+        monkeypatch.setattr(module.GladReference, "__init__", flipped)
+    else:
+        spec = GLAD.tracker_spec("glad-b256")
+        monkeypatch.setattr(module.GladFamily, "tracker_spec", lambda *_: {**spec, **small_spec(divisor=6)})
+    with pytest.raises(ParityError, match=r"boxes differ|decoded corners differ"):
+        make(clip, tmp_path)
+    assert not (tmp_path / "made").exists()
+
+
+def small_spec(divisor: int) -> dict:
+    return {
+        "template": {"size": SMALL.template_size, "factor": 2.0},
+        "search": {"size": SMALL.search_size, "factor": 4.0},
+        "decode": {"kind": "centre", "grid": SMALL.search_grid, "window": "hann", "divisor": divisor},
+    }
+
+
+def _plain(block, x, key, value):
+    q = torch.nn.functional.linear(block.norm3(x), block.query_weight) + block.query_offset
+    return (torch.softmax(q @ key.t(), dim=-1) @ value)[block.first :]
+
+
+def frames(count: int) -> list[np.ndarray]:
+    return [synth_frame(index, HEIGHT, WIDTH) for index in range(count)]
+
+
+def pack_of(made: Made, seed: int) -> TargetPack:
+    """A pack as another machine makes it, of made-up feature maps."""
+    artifact = read_artifact(made.path)
+    model = ModelIdentity("glad-b256", artifact.model.checkpoint_sha256, "e" * 64)
+    features = small_glad.small_inputs(seed)[2]
+    with edgetrack.load(made.path, threads=1) as tracker:
+        prompt = {f"latent_{k}": feature.numpy() for k, feature in enumerate(features)}
+        return TargetPack(model, "the man", tracker.language.run(prompt, "").arrays)
+
+
+def followed(tracker, video, **described) -> list[tuple[float, ...]]:
+    tracker.init(video[0], synth_box(0, HEIGHT, WIDTH), color="rgb", **described)
+    boxes = []
+    for frame in video[1:]:
+        tracker.update(frame)
+        boxes.append(tracker.raw_box)
+    return boxes
+
+
+def test_follows_what_a_pack_describes(made, tmp_path):
+    """Different packs, different boxes; a change of pack in the middle; the file is small."""
+    video, packs = frames(4), [pack_of(made, seed) for seed in (0, 1)]
+    packs[0].save(tmp_path / "man.pack")
+    with edgetrack.load(made.path, threads=1) as tracker:
+        first = followed(tracker, video, pack=tmp_path / "man.pack")
+        second = followed(tracker, video, pack=packs[1])
+        assert first != second
+        assert followed(tracker, video, pack=read_pack(tmp_path / "man.pack")) == first
+        tracker.init(video[0], synth_box(0, HEIGHT, WIDTH), pack=packs[0], color="rgb")
+        tracker.retarget(pack=packs[1])
+        tracker.update(video[1])
+        assert tracker.raw_box == second[0]
+        assert len(tracker.candidates(3)) >= 1
+
+
+def test_what_cannot_be_followed(made, tmp_path):
+    video, box = frames(1), synth_box(0, HEIGHT, WIDTH)
+    pack = pack_of(made, 0)
+    other = TargetPack(ModelIdentity("glad-l384", "0" * 64), "the man", pack.arrays)
+    lame = TargetPack(pack.made_by, "the man", {"key_0": pack.arrays["key_0"]})
+    with edgetrack.load(made.path, threads=1) as tracker:
+        for described, words in (
+            ({"text": "the man"}, "no text encoder; give a target pack"),
+            ({}, "no text encoder; give a target pack"),
+            ({"pack": other}, "made for glad-l384, this tracker is glad-b256"),
+            ({"pack": lame}, "holds key_0 .*, this tracker is fed"),
+        ):
+            with pytest.raises(InputError, match=words):
+                tracker.init(video[0], box, **described)
+        with pytest.raises(InputError, match="box"):
+            tracker.init(video[0], pack=pack)
+        with pytest.raises(InputError, match="init"):
+            tracker.update(video[0])
+
+
+def test_the_manifest(made):
+    spec = read_artifact(made.path).tracker
+    assert spec["told"] == spec["language"]["feeds"] == list(graphs.told_names(3))
+    assert spec["decode"]["divisor"] == SMALL.divisor
+    assert spec["language"]["tokenizer"] is None
+    assert spec["language"]["chain"] == ["pool"]
