@@ -34,6 +34,7 @@ __all__ = [
     "ExportPlan",
     "ExportResult",
     "check_plan",
+    "device_of",
     "export_tracker",
     "plan_export",
     "run_plan",
@@ -130,9 +131,10 @@ def plan_export(
         text: files of the text side, for trackers with language.
 
     Raises:
-        InputError: no such variant, target, precision, device or option, a seed below 0 or above 2**53 - 1, or no
-            calibration where the precision needs one, or one where it needs none.
+        InputError: no such variant, target, precision, device or option, options that contradict each other, a seed
+            below 0 or above 2**53 - 1, or no calibration where the precision needs one, or one where it needs none.
         EngineUnavailable: a package that the target needs is not installed.
+        WrongMachine: what the options say of the machine to build for contradicts itself.
     """
     find_variant(variant)
     if not 0 <= seed <= _MAX_SEED:
@@ -142,7 +144,7 @@ def plan_export(
     check_calibration(precision, calibration)
     if calibration is not None:
         check_plot()
-    chosen = _device_of(info, device)
+    chosen = device_of(info, device)
     said = info.check_options(options or {}, precision)
     writer_of(info.name, said).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
@@ -415,8 +417,12 @@ def _write_report(report: ParityReport, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _device_of(target: TargetInfo, device: str | None) -> str:
-    """Return `device`, which may name one of several of its kind ("cuda:1", "GPU.0"), or the target's first."""
+def device_of(target: TargetInfo, device: str | None) -> str:
+    """Return `device`, which may name one of several of its kind ("cuda:1", "GPU.0"), or the target's first.
+
+    Raises:
+        InputError: the target has no such device.
+    """
     if device is None:
         return target.devices[0]
     kind = device.replace(".", ":").split(":")[0].lower()

@@ -58,9 +58,8 @@ CentreHeadTracker::CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr
       search_(std::move(search)),
       slots_(spec.slots, crop_bytes(spec)),
       decoder_(spec.grid, spec.divisor) {
-  const std::int64_t size = spec.search_size;
   search_image_ =
-      checked(present(search_, "search").input(image_input), {1, 3, size, size}, "the search graph's input 'search'");
+      ImagePort(present(search_, "search"), image_input, spec.search_size, "the search graph's input 'search'");
   bind_told();
   bind_links();
   bind_maps();
@@ -188,6 +187,10 @@ CropInfo CentreHeadTracker::see(const ImageView& frame) {
     throw InputError("the tracker was not told what to follow; give it all of " + listed(spec_.told) +
                      " with set_told, or init(frame, box, text=...)");
   }
+  if (slots_.count() > 1 && frame.memory == Memory::device) {
+    throw InputError(
+        "the frame lies in a device's memory; this tracker keeps crops of frames, so pass it in host memory");
+  }
   return crop_search(frame);
 }
 
@@ -198,7 +201,7 @@ CropLoop::Sight CentreHeadTracker::look(double resize_factor, Timings& timings) 
   resize_factor_ = resize_factor;
   std::copy(state_.begin(), state_.end(), state_input_);
   Stopwatch watch;
-  search_->run();
+  search_image_.run();
   timings.run_ms = watch.lap();
   seen_maps_ = maps_;
   Sight sight;

@@ -1,13 +1,11 @@
 #include "edgetrack/crop_loop.hpp"
 
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
 
 #include "edgetrack/error.hpp"
-#include "ports.hpp"
 #include "require.hpp"
 #include "stopwatch.hpp"
 
@@ -34,8 +32,7 @@ CropLoop::CropLoop(const LoopSpec& spec, std::shared_ptr<Graph> template_graph)
       search_cropper_(spec.search_size),
       template_graph_(std::move(template_graph)) {
   if (!template_graph_) return;
-  const std::int64_t size = spec.template_size;
-  template_image_ = checked(template_graph_->input("image"), {1, 3, size, size}, "the template graph's input 'image'");
+  template_image_ = ImagePort(*template_graph_, "image", spec.template_size, "the template graph's input 'image'");
 }
 
 void CropLoop::check_frame(const ImageView& frame) const {
@@ -101,20 +98,20 @@ Result CropLoop::update(const ImageView& frame) {
 }
 
 CropInfo CropLoop::crop_search(const ImageView& frame) {
-  return search_cropper_.crop(frame, state_, loop_.search_factor, normalizer_, search_input());
+  return search_image().crop(search_cropper_, frame, state_, loop_.search_factor, normalizer_);
 }
 
 CropInfo CropLoop::squeeze_frame(const ImageView& frame) {
-  return search_cropper_.squeeze(frame, normalizer_, search_input());
+  return search_image().squeeze(search_cropper_, frame, normalizer_);
 }
 
 bool CropLoop::remember(const ImageView& /*frame*/, const Sight& /*sight*/, Timings& /*timings*/) { return true; }
 
 bool CropLoop::embed(const ImageView& frame, const Box& box, Timings& timings) {
   Stopwatch watch;
-  template_cropper_.crop(frame, box, loop_.template_factor, normalizer_, template_image_);
+  template_image_.crop(template_cropper_, frame, box, loop_.template_factor, normalizer_);
   timings.crop_ms += watch.lap();
-  template_graph_->run();
+  template_image_.run();
   timings.run_ms += watch.lap();
   return template_is_finite();
 }
@@ -125,15 +122,9 @@ void CropLoop::cut_template(const ImageView& frame, const Box& box, std::uint8_t
 
 bool CropLoop::embed(const std::uint8_t* rgb, Timings& timings) {
   Stopwatch watch;
-  const std::size_t pixels =
-      static_cast<std::size_t>(loop_.template_size) * static_cast<std::size_t>(loop_.template_size);
-  for (std::size_t channel = 0; channel < 3; ++channel) {
-    const float* table = normalizer_.table(static_cast<int>(channel));
-    float* plane = template_image_ + channel * pixels;
-    for (std::size_t i = 0; i < pixels; ++i) plane[i] = table[rgb[3 * i + channel]];
-  }
+  template_image_.write(rgb, normalizer_);
   timings.crop_ms += watch.lap();
-  template_graph_->run();
+  template_image_.run();
   timings.run_ms += watch.lap();
   return template_is_finite();
 }

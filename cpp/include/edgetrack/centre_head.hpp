@@ -113,7 +113,7 @@ class CentreHeadTracker final : public CropLoop {
   float* staged(int slot) noexcept { return staged_.data() + static_cast<std::size_t>(slot - 1) * slot_values_; }
   Sight sight_at(std::size_t cell) const noexcept;
 
-  float* search_input() noexcept override { return search_image_; }
+  ImagePort& search_image() noexcept override { return search_image_; }
   bool template_is_finite() const noexcept override;
   void forget() noexcept override;
   void begin() noexcept override;
@@ -123,7 +123,7 @@ class CentreHeadTracker final : public CropLoop {
 
   CentreHeadSpec spec_;
   std::shared_ptr<Graph> search_;
-  float* search_image_ = nullptr;
+  ImagePort search_image_;
   std::vector<Told> told_;
   std::vector<Link> links_;
   TemplateSlots slots_;
