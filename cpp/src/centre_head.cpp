@@ -187,6 +187,10 @@ CropInfo CentreHeadTracker::see(const ImageView& frame) {
     throw InputError("the tracker was not told what to follow; give it all of " + listed(spec_.told) +
                      " with set_told, or init(frame, box, text=...)");
   }
+  if (slots_.count() > 1 && frame.memory == Memory::device) {
+    throw InputError(
+        "the frame lies in a device's memory; this tracker keeps crops of frames, so pass it in host memory");
+  }
   return crop_search(frame);
 }
 

@@ -1,7 +1,6 @@
 #include "edgetrack/crop_loop.hpp"
 
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -123,15 +122,9 @@ void CropLoop::cut_template(const ImageView& frame, const Box& box, std::uint8_t
 
 bool CropLoop::embed(const std::uint8_t* rgb, Timings& timings) {
   Stopwatch watch;
-  const std::size_t pixels =
-      static_cast<std::size_t>(loop_.template_size) * static_cast<std::size_t>(loop_.template_size);
-  for (std::size_t channel = 0; channel < 3; ++channel) {
-    const float* table = normalizer_.table(static_cast<int>(channel));
-    float* plane = template_image_ + channel * pixels;
-    for (std::size_t i = 0; i < pixels; ++i) plane[i] = table[rgb[3 * i + channel]];
-  }
+  template_image_.write(rgb, normalizer_);
   timings.crop_ms += watch.lap();
-  template_graph_->run();
+  template_image_.run();
   timings.run_ms += watch.lap();
   return template_is_finite();
 }

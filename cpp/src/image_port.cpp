@@ -7,7 +7,10 @@
 namespace edgetrack {
 
 ImagePort::ImagePort(Graph& graph, std::string name, int size, const std::string& what)
-    : graph_(&graph), name_(std::move(name)), planes_(checked(graph.input(name_), {1, 3, size, size}, what)) {}
+    : graph_(&graph),
+      name_(std::move(name)),
+      planes_(checked(graph.input(name_), {1, 3, size, size}, what)),
+      pixels_(static_cast<std::size_t>(size) * static_cast<std::size_t>(size)) {}
 
 CropInfo ImagePort::crop(Cropper& cropper, const ImageView& frame, const Box& box, double factor,
                          const Normalizer& normalizer) {
@@ -24,6 +27,15 @@ CropInfo ImagePort::squeeze(Cropper& cropper, const ImageView& frame, const Norm
   CropInfo info;
   info.spread = graph_->fill(name_, squeeze_task(frame, cropper.size(), normalizer));
   return info;
+}
+
+void ImagePort::write(const std::uint8_t* rgb, const Normalizer& normalizer) {
+  filled_ = false;
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    const float* table = normalizer.table(static_cast<int>(channel));
+    float* plane = planes_ + channel * pixels_;
+    for (std::size_t i = 0; i < pixels_; ++i) plane[i] = table[rgb[3 * i + channel]];
+  }
 }
 
 void ImagePort::run() {

@@ -368,9 +368,88 @@ void what_cannot_be_told_is_refused() {
   CHECK_THROWS(CentreHeadTracker(spec, template_graph(spec), search_graph(spec)), ArtifactError);
 }
 
+// A tracker with three template slots and a state of four values, to each of which the network adds 1.
+struct SlotRig {
+  SlotRig() : embed(template_graph(spec)), search(std::make_shared<FakeGraph>()), pixels(textured_pixels()) {
+    spec.slots = {3, 2, 0.5, 4};
+    spec.told = {"carry"};
+    spec.state = {"carry_next", "carry", 2};
+    search->add_input("search", {1, 3, spec.search_size, spec.search_size});
+    search->add_input("tokens", {1, 3 * 64, 8});
+    search->add_input("words", {1, 3 * 5});
+    search->add_input("carry", {1, 4});
+    search->add_output("carry_next", {1, 4});
+    search->add_output("score", {1, 1, spec.grid, spec.grid});
+    search->add_output("size", {1, 2, spec.grid, spec.grid});
+    search->add_output("offset", {1, 2, spec.grid, spec.grid});
+    search->output("score").data[136] = 0.75F;
+    for (const std::size_t at : {136U, 136U + 256U}) search->output("size").data[at] = 0.25F;
+    search->network = [from = search->input("carry").data, to = search->output("carry_next").data] {
+      for (int i = 0; i < 4; ++i) to[i] = from[i] + 1;
+    };
+    embed->network = [this, tokens = embed->output("tokens").data, words = embed->output("words").data] {
+      tokens[0] = words[0] = static_cast<float>(embed->runs);
+    };
+    tracker = std::make_unique<CentreHeadTracker>(spec, embed, search);
+    tracker->set_told("carry", begins.data(), begins.size());
+    tracker->init(frame(), start);
+  }
+
+  ImageView frame() const { return frame_of(pixels); }
+  float shown(int slot) const { return search->input("tokens").data[slot * 64 * 8]; }
+
+  const std::vector<float> begins{10, 20, 30, 40};
+  CentreHeadSpec spec;
+  std::shared_ptr<FakeGraph> embed, search;
+  std::vector<std::uint8_t> pixels;
+  std::unique_ptr<CentreHeadTracker> tracker;
+};
+
+void slots_are_renewed_and_the_state_is_handed_on() {
+  SlotRig rig;
+  CHECK(rig.shown(0) == 1 && rig.shown(1) == 1 && rig.shown(2) == 1);
+  for (int n = 1; n <= 4; ++n) {
+    CHECK(rig.tracker->update(rig.frame()).ok);
+    CHECK(rig.tracker->state()[3] == 40 + static_cast<float>(n));
+  }
+  // Frame 2 filled both slots with one run, frame 4 the newest; the middle one still shows frame 2.
+  CHECK(rig.embed->runs == 3 && rig.shown(0) == 1 && rig.shown(1) == 2 && rig.shown(2) == 3);
+  CHECK(rig.search->input("words").data[10] == 3);
+  const std::vector<float> other{1, 2, 3, 4};
+  rig.tracker->set_told("carry", other.data(), other.size());
+  CHECK(rig.tracker->state() == std::vector<float>({14, 24, 3, 4}));  // what was seen stays
+  rig.tracker->init(rig.frame(), start);
+  CHECK(rig.tracker->state() == other && rig.shown(2) == rig.shown(0));
+}
+
+void a_state_that_is_not_finite_counts_as_not_seen() {
+  SlotRig rig;
+  rig.tracker->update(rig.frame());
+  const std::vector<float> before = rig.tracker->state();
+  const auto network = std::exchange(rig.search->network, [to = rig.search->output("carry_next").data] {
+    to[2] = std::numeric_limits<float>::infinity();
+  });
+  CHECK(rig.tracker->update(rig.frame()).state == State::lost);
+  CHECK(rig.tracker->state() == before && rig.tracker->frame_index() == 1 && rig.embed->runs == 1);
+  rig.search->network = network;
+  CHECK(rig.tracker->update(rig.frame()).ok && rig.tracker->frame_index() == 2);
+}
+
+void renewing_templates_allocates_nothing() {
+  SlotRig rig;
+  for (int n = 0; n < 4; ++n) rig.tracker->update(rig.frame());
+  const std::size_t before = allocation_count;
+  for (int n = 0; n < 100; ++n) CHECK(rig.tracker->update(rig.frame()).ok);
+  CHECK(allocation_count == before);
+  CHECK(rig.tracker->slots().stored() <= 4 && rig.tracker->slots().shown(2) == 104);
+}
+
 }  // namespace
 
 int main() {
+  slots_are_renewed_and_the_state_is_handed_on();
+  a_state_that_is_not_finite_counts_as_not_seen();
+  renewing_templates_allocates_nothing();
   what_is_told_reaches_the_search_graph_and_stays();
   nothing_is_tracked_before_all_is_told();
   what_cannot_be_told_is_refused();

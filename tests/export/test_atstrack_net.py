@@ -169,3 +169,32 @@ def test_gradients_reach_all_of_the_language_modules():
     out = net(search, template, empty.state, empty.lang, empty.mask)
     sum(value.square().sum() for value in out.maps).backward()
     assert net.fgm.null_token.grad.abs().sum() > 0
+
+
+def test_a_toy_training_run_learns():
+    """Two blocks, a clip of two frames with the token handed on: the loss of score and box falls (section 8)."""
+    torch.manual_seed(0)
+    net = filled(AtsNet(SMALL[3])).train()
+    told, clip = small_told(net), [small_inputs(seed=seed) for seed in (0, 1)]
+    lang, mask, start = told.lang.detach(), told.mask, told.state.detach()
+    cells, wanted = (5, 10), torch.tensor([[0.4, 0.3], [0.25, 0.5]])
+    groups = [
+        {"params": net.backbone.parameters(), "lr": 1e-4},
+        {"params": [value for name, value in net.named_parameters() if not name.startswith("backbone.")], "lr": 1e-3},
+    ]
+    optimiser, losses = torch.optim.AdamW(groups, weight_decay=1e-4), []
+    for _ in range(25):
+        state, loss = start, torch.zeros(())
+        for (search, template), cell, size in zip(clip, cells, wanted, strict=True):
+            out = net(search, template, state, lang, mask)
+            state = out.state
+            goal = torch.zeros(16)
+            goal[cell] = 1
+            loss = loss + torch.nn.functional.binary_cross_entropy(out.maps.score.flatten(), goal)
+            loss = loss + 5 * (out.maps.size.flatten(2)[0, :, cell] - size).abs().sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(value.isfinite().all() for value in net.parameters())

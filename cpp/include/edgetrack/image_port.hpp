@@ -1,6 +1,8 @@
 // Where crops go: an image input of a graph.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "edgetrack/crop.hpp"
@@ -23,6 +25,9 @@ class ImagePort {
   CropInfo crop(Cropper& cropper, const ImageView& frame, const Box& box, double factor, const Normalizer& normalizer);
   CropInfo squeeze(Cropper& cropper, const ImageView& frame, const Normalizer& normalizer);
 
+  // Writes a crop that was made before: uint8 RGB (size, size, 3), contiguous.
+  void write(const std::uint8_t* rgb, const Normalizer& normalizer);
+
   // Runs the graph on what was written last.
   void run();
 
@@ -30,6 +35,7 @@ class ImagePort {
   Graph* graph_ = nullptr;
   std::string name_;
   float* planes_ = nullptr;
+  std::size_t pixels_ = 0;
   bool filled_ = false;  // by the graph
 };
 
