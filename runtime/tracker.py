@@ -228,16 +228,18 @@ class Tracker:
             raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
         return language.encode(said, self.picture(checked_frame(frame), checked_box(box), color))
 
-    def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
+    def picture(self, frame: NDArray[np.uint8] | DeviceArray, box: Box, color: str) -> NDArray[np.float32] | None:
         """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
 
         It is the template's crop, normalised RGB (1, 3, T, T).
 
         Raises:
-            InputError: frame, box or color cannot be used.
+            InputError: frame, box or color cannot be used, or the frame lies in a device's memory.
         """
         if self._language is None or self._picture is None or not self._language.sees_image:
             return None
+        if isinstance(frame, DeviceArray):
+            raise InputError("the target's picture is read in host memory; pass this frame as a numpy array")
         return self._picture.of(frame, box, color)
 
     @property
