@@ -173,7 +173,7 @@ class FarTracker(CropLoop):
 
 @final
 class CentreHeadTracker(CropLoop):
-    """The tracking loop of trackers with a centre head (OSTrack, GRM) over two compiled graphs.
+    """The tracking loop of trackers with a centre head (OSTrack, GRM, GLAD) over two compiled graphs.
 
     The raw score is the network's score at the chosen cell, without the window.
     """
@@ -185,8 +185,8 @@ class CentreHeadTracker(CropLoop):
             spec: the "tracker" object of the artifact's manifest.
             template: image (1,3,T,T) -> any outputs; `init` copies each to the search graph's input of the same
                 name, once per target.
-            search: search (1,3,S,S) and the template graph's outputs -> score (1,1,grid,grid), size
-                (1,2,grid,grid), offset (1,2,grid,grid).
+            search: search (1,3,S,S), the template graph's outputs, and what the spec lists as "told" -> score
+                (1,1,grid,grid), size (1,2,grid,grid), offset (1,2,grid,grid).
 
         Raises:
             ArtifactError: an entry of the spec is missing, unknown or wrong, or a graph does not fit it or the
