@@ -13,7 +13,7 @@ TYPING := build/typing
 QNN := "onnxruntime-qnn>=2.7"
 # What pytest selects by its markers; `make test-all` selects everything.
 TESTS := not big
-CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
+CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/include/edgetrack/kernels/*.hpp cpp/include/edgetrack/kernels/*.cu cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
 
 .PHONY: help install demo test test-all test-fast lint test-python test-cpp format bench clean
 

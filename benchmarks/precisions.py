@@ -19,7 +19,6 @@ import numpy as np
 
 from edgetrack.artifact import MANIFEST_NAME, Artifact, read_artifact
 from edgetrack.benchmarks.accuracy.evaluation import evaluate, open_folder
-from edgetrack.benchmarks.accuracy.metrics import CONVENTIONS, box_iou
 from edgetrack.benchmarks.accuracy.records import SequenceRecord
 from edgetrack.benchmarks.accuracy.sequences import EvalSequence, read_sequences
 from edgetrack.benchmarks.accuracy.subjects import artifact_subject
@@ -30,6 +29,7 @@ from edgetrack.benchmarks.frames import load_footage
 from edgetrack.benchmarks.loop import Plan
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.cli import console
+from edgetrack.data.metrics import CONVENTIONS, box_iou, present
 from edgetrack.demo import demo_weights
 from edgetrack.errors import ArtifactError, EdgetrackError, EngineUnavailable, InputError
 from edgetrack.export.targets import target_of
@@ -43,6 +43,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 _UPDATES, _WARMUP = 320, 64
 _STAND_IN = "stand-in"
+_FOLLOWS = 0.5
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ def _group(variant: str, target: str, setting: _Setting) -> tuple[list[dict[str,
         console.line(f"{artifact.path.name}: tracking")
         auc, records = _track(artifact, setting)
         base = base or records
-        row |= {"auc": auc, "iou": None if row["precision"] == "fp32" else _overlap(base, records)}
+        overlaps = (None, None) if row["precision"] == "fp32" else _overlap(base, records)
+        row |= {"auc": auc, "iou": overlaps[0], "iou_followed": overlaps[1]}
     return rows, document["others_share"]
 
 
@@ -196,11 +198,19 @@ def _track(artifact: Artifact, setting: _Setting) -> tuple[float | None, list[Se
     return (found["overall"]["pytracking"]["auc"] if trained else None), records
 
 
-def _overlap(base: Sequence[SequenceRecord], other: Sequence[SequenceRecord]) -> float:
-    """Return the mean IoU of the loops' boxes over all frames but the first of each sequence."""
-    pairs = zip(base, other, strict=True)
-    found = [box_iou(np.array(b.raw_boxes[1:]), np.array(a.raw_boxes[1:])) for a, b in pairs]
-    return float(np.concatenate(found).mean())
+def _overlap(base: Sequence[SequenceRecord], other: Sequence[SequenceRecord]) -> tuple[float, float | None]:
+    """Return the mean IoU of two loops' boxes, the first frame of each sequence left out.
+
+    Over all frames, and over those in which the base overlaps the truth by more than half (None: there are none): where
+    both have lost their target each is somewhere.
+    """
+    found, followed = [], []
+    for one, two in zip(base, other, strict=True):
+        boxes, truth = one.raw_array(), one.truth_array()
+        found.append(box_iou(two.raw_array(), boxes)[1:])
+        followed.append((present(truth) & (np.nan_to_num(box_iou(boxes, truth)) > _FOLLOWS))[1:])
+    overlaps, chosen = np.concatenate(found), np.concatenate(followed)
+    return float(overlaps.mean()), float(overlaps[chosen].mean()) if chosen.any() else None
 
 
 def _show(document: dict[str, Any]) -> None:

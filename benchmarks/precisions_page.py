@@ -12,7 +12,20 @@ __all__ = ["COLUMNS", "cells", "precision_goals", "precision_section"]
 
 Document = Mapping[str, Any]
 
-COLUMNS = ("variant", "engine", "precision", ">FPS", ">of fp32", "95 %", ">MB", ">of fp32", ">IoU to fp32", ">AUC", "")
+COLUMNS = (
+    "variant",
+    "engine",
+    "precision",
+    ">FPS",
+    ">of fp32",
+    "95 %",
+    ">MB",
+    ">of fp32",
+    ">IoU to fp32",
+    ">followed",
+    ">AUC",
+    "",
+)
 """Headings of `cells`."""
 
 GOAL_VARIANTS, GOAL_ENGINE = ("fartrack-pico", "fartrack-tiny"), "onnxruntime"
@@ -68,7 +81,7 @@ def cells(row: Document) -> list[str]:
     """Return the cells of a row under `COLUMNS`."""
     name = [row["variant"], row["engine"], row["precision"]]
     if row["error"] is not None:
-        return [*name, *[NOT_MEASURED] * 7, row["error"]]
+        return [*name, *[NOT_MEASURED] * 8, row["error"]]
     ratio = row["fps_ratio"]
     return [
         *name,
@@ -78,6 +91,7 @@ def cells(row: Document) -> list[str]:
         f"{row['bytes'] / 1e6:.1f}",
         f"{row['size_ratio']:.2f}x",
         "1" if row["iou"] is None else f"{row['iou']:.3f}",
+        "-" if row["iou_followed"] is None else f"{row['iou_followed']:.3f}",
         "stand-in weights" if row["auc"] is None else f"{row['auc']:.1f}",
         "; ".join(_notes(row)),
     ]
@@ -103,6 +117,7 @@ def precision_section(document: Document | None) -> Iterator[str]:
         f"Whole loop on {document['threads']} threads, {document['updates']} updates each, in turns with the fp32 "
         f"artifact of the same engine{' (disturbed)' if is_disturbed(document) else ''}. Boxes and AUC on "
         f"{len(document['sequences'])} sequences of {', '.join(document['data'])} ({frames} frames); int8 was "
-        f"calibrated with {document['calibration']}. IoU is that of the closed loops' boxes, every loop on its own.\n"
+        f"calibrated with {document['calibration']}. IoU is that of the closed loops' boxes, every loop on its own; "
+        "followed: in the frames alone in which fp32's box overlaps the truth by more than half.\n"
     )
     yield table(COLUMNS, [cells(row) for row in document["rows"]])

@@ -29,6 +29,8 @@ class Graph:
         inputs: dict[str, NDArray[np.float32]],
         outputs: dict[str, NDArray[np.float32]],
         run: Callable[[], object],
+        fill: Callable[[str, bytes], int] | None = None,
+        run_filled: Callable[[str], object] | None = None,
     ) -> None:
         """Bind arrays and the callable that computes `outputs` from `inputs`; all are kept alive.
 
@@ -37,10 +39,43 @@ class Graph:
             outputs: the same for outputs.
             run: called once per inference, with the GIL held. What it raises reaches the tracker's caller
                 unchanged.
+            fill: of an engine that takes frames in its device's memory: called with the name of an image input and
+                a crop's task (the bytes of CropTask in kernels/crop.hpp); writes the crop where the network reads
+                that input and returns its spread in grey levels, 0 to 255, when the frame is not read any more.
+            run_filled: the same as `run`, but the named input is as `fill` left it.
 
         Raises:
             InputError: an array of another dtype or layout.
         """
+
+@final
+class DeviceArray:
+    """A uint8 array in the memory of the device that runs the networks: a frame for `CropLoop`."""
+
+    def __init__(self, address: int, shape: Sequence[int], strides: Sequence[int], owner: object = None) -> None:
+        """Describe the array.
+
+        Args:
+            address: of its first element.
+            shape: as of a numpy frame.
+            strides: in bytes, any sign and size.
+            owner: what keeps the memory; held as long as this object.
+
+        Raises:
+            InputError: shape and strides differ in length.
+        """
+
+    @property
+    def address(self) -> int:
+        """Address of the first element."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of its axes."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes from an element to the next one of each axis."""
 
 class CropLoop:
     """What the tracking loop of every family offers; `FarTracker` is one.
@@ -53,7 +88,7 @@ class CropLoop:
     is not finite are reported as LOST, and the frame counts as not seen. All else is the published loop.
     """
 
-    def init(self, frame: NDArray[np.uint8], box: _Box | None = None, color: str = "bgr") -> None:
+    def init(self, frame: NDArray[np.uint8] | DeviceArray, box: _Box | None = None, color: str = "bgr") -> None:
         """Start on `box` in `frame`, forgetting any earlier target.
 
         Without a box, for trackers that are told otherwise what to look for: the state is LOST until it is found, and
@@ -64,7 +99,7 @@ class CropLoop:
             ArtifactError: the template graph gave values that are not finite.
         """
 
-    def update(self, frame: NDArray[np.uint8], color: str = "bgr") -> tuple[bool, _Box]:
+    def update(self, frame: NDArray[np.uint8] | DeviceArray, color: str = "bgr") -> tuple[bool, _Box]:
         """Follow the target into the next frame, of the init frame's size.
 
         Returns:

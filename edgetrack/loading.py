@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from edgetrack.artifact import Artifact, GraphEntry
     from edgetrack.runtime.engine import Engine
     from edgetrack.runtime.graph_file import GraphFile
-    from edgetrack.runtime.language import LanguageHome
+    from edgetrack.runtime.language import Language, LanguageHome
     from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
-__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine"]
+__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine", "open_text_side"]
 
 
 def load(
@@ -37,7 +38,8 @@ def load(
         path: the folder that `edgetrack export` wrote.
         device: "cpu", "cuda", "cuda:0", "GPU", "NPU", ... as the engine names them; "auto" is the device the
             artifact was built for. There is no fallback: a device that is not here is an error.
-        engine: "onnxruntime" or "openvino"; None is the engine the artifact was built for.
+        engine: a name in `edgetrack.runtime.engines.ENGINES`, which `edgetrack doctor` lists; None is the engine the
+            artifact was built for.
         threads: CPU threads of one network call; None leaves it to the engine.
         cache_dir: folder where the engine may keep compiled networks; None: nowhere.
         history_mib: bound on the memory of past templates in MiB; None is the artifact's own bound. Only for
@@ -90,6 +92,38 @@ def encode_text(
     """
     with load(path, device=device, engine=engine, threads=threads) as tracker:
         return tracker.encode_text(text, frame, box, color=color)
+
+
+@contextmanager
+def open_text_side(
+    artifact: Artifact, *, device: str = "auto", engine: str | None = None, threads: int | None = None
+) -> Iterator[Language]:
+    """Open the text side of an artifact alone, without its search network; for another thread than the tracker's.
+
+    Its `target` makes what `tracker.init(..., pack=...)` takes. Nothing is opened in the engine before the first text.
+    See `load` for the arguments.
+
+    Raises:
+        ArtifactError: the text side does not fit the search graph.
+        EngineUnavailable: the engine or device is not here.
+        InputError: the tracker reads no text.
+    """
+    from edgetrack.errors import InputError
+    from edgetrack.fields import Fields
+    from edgetrack.runtime.graph_file import CheckedEngine
+    from edgetrack.runtime.language import TEXT_ROLE, Language, ShapesOnly
+    from edgetrack.runtime.language_spec import read_language_spec
+
+    spec = read_language_spec(Fields(dict(artifact.tracker), str(artifact.path), "tracker"))
+    if spec is None:
+        raise InputError(f"{artifact.path}: {artifact.model.variant} reads no text, it follows what a box shows")
+    graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
+    fed = [ShapesOnly.of(graph.inputs, spec.feeds) for role, graph in graphs.items() if role != TEXT_ROLE]
+    opened = open_engine(artifact, device=device, engine=engine, threads=threads)
+    try:
+        yield Language(spec, language_home(artifact), CheckedEngine(opened, graphs.values()), graphs, fed)
+    finally:
+        opened.close()
 
 
 def load_artifact(

@@ -27,12 +27,14 @@ from edgetrack.export.source import STAND_IN, Source, load_source
 from edgetrack.export.speed import FloatTwin, SpeedCheck, speed_section
 from edgetrack.export.targets import TargetInfo, target_of, writer_of
 from edgetrack.export.targets.base import ExtraFile
+from edgetrack.runtime.loading_memory import return_freed
 
 __all__ = [
     "FIXED_STEPS",
     "ExportPlan",
     "ExportResult",
     "check_plan",
+    "device_of",
     "export_tracker",
     "plan_export",
     "run_plan",
@@ -129,9 +131,10 @@ def plan_export(
         text: files of the text side, for trackers with language.
 
     Raises:
-        InputError: no such variant, target, precision, device or option, a seed below 0 or above 2**53 - 1, or no
-            calibration where the precision needs one, or one where it needs none.
+        InputError: no such variant, target, precision, device or option, options that contradict each other, a seed
+            below 0 or above 2**53 - 1, or no calibration where the precision needs one, or one where it needs none.
         EngineUnavailable: a package that the target needs is not installed.
+        WrongMachine: what the options say of the machine to build for contradicts itself.
     """
     find_variant(variant)
     if not 0 <= seed <= _MAX_SEED:
@@ -141,7 +144,7 @@ def plan_export(
     check_calibration(precision, calibration)
     if calibration is not None:
         check_plot()
-    chosen = _device_of(info, device)
+    chosen = device_of(info, device)
     said = info.check_options(options or {}, precision)
     writer_of(info.name, said).check()
     folder = Path(output) if output is not None else Path(f"{variant}-{info.name}-{precision}")
@@ -242,6 +245,7 @@ def run_plan(
         source = load_source(plan.variant, plan.weights, plan.seed, plan.text)
         progress.advance()
         manifest = _build(plan, source, writer.folder, threads, progress)
+        return_freed()  # a large network's copies, before the gate loads it again
         writer.write_manifest(manifest)
         artifact = read_artifact(writer.folder)
         report = check_against_source(source, artifact, clip, threads=threads, progress=progress)
@@ -413,8 +417,12 @@ def _write_report(report: ParityReport, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _device_of(target: TargetInfo, device: str | None) -> str:
-    """Return `device`, which may name one of several of its kind ("cuda:1", "GPU.0"), or the target's first."""
+def device_of(target: TargetInfo, device: str | None) -> str:
+    """Return `device`, which may name one of several of its kind ("cuda:1", "GPU.0"), or the target's first.
+
+    Raises:
+        InputError: the target has no such device.
+    """
     if device is None:
         return target.devices[0]
     kind = device.replace(".", ":").split(":")[0].lower()

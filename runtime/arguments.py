@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.errors import InputError
 
-__all__ = ["Box", "checked_box", "checked_frame"]
+__all__ = ["Box", "Frame", "SupportsCuda", "SupportsDlpack", "checked_box", "checked_frame", "lies_on_device"]
 
 Box = tuple[float, float, float, float]
 """A box (x, y, w, h) in pixels, top-left corner, 0-based."""
+
+
+_CPU = 1  # DLPack's device type of host memory
+
+
+class SupportsDlpack(Protocol):
+    """An array of any package that speaks DLPack, wherever it lies."""
+
+    def __dlpack__(self, *, stream: int | None = None) -> object:
+        """Return a capsule with the array; work on `stream` comes after what was enqueued for the array."""
+        ...
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the kind of device and its index."""
+        ...
+
+
+class SupportsCuda(Protocol):
+    """An array of any package that speaks the CUDA array interface."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """Address, shape, strides, type and stream."""
+        ...
+
+
+Frame = NDArray[np.uint8] | SupportsDlpack | SupportsCuda
+"""A frame in host memory as a numpy array, or an array in the memory of the device that runs the networks."""
+
+
+def lies_on_device(frame: object) -> bool:
+    """Say whether a frame is an array outside host memory, by DLPack or the CUDA array interface."""
+    if isinstance(frame, np.ndarray):
+        return False
+    if hasattr(frame, "__dlpack_device__"):
+        return int(frame.__dlpack_device__()[0]) != _CPU
+    return hasattr(frame, "__cuda_array_interface__")
 
 
 def checked_frame(frame: object) -> NDArray[np.uint8]:

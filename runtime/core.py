@@ -8,7 +8,16 @@ import sys
 from edgetrack.errors import EngineUnavailable
 
 try:
-    from edgetrack._core import CentreHeadTracker, CropLoop, FarTracker, Graph, MvlmTracker, State, crop_normalized
+    from edgetrack._core import (
+        CentreHeadTracker,
+        CropLoop,
+        DeviceArray,
+        FarTracker,
+        Graph,
+        MvlmTracker,
+        State,
+        crop_normalized,
+    )
 except ImportError as error:
     raise EngineUnavailable(
         f"the compiled core edgetrack._core cannot be loaded ({error}) by Python {platform.python_version()} "
@@ -16,4 +25,13 @@ except ImportError as error:
         f"{sys.executable} -m pip install --force-reinstall edgetrack"
     ) from error
 
-__all__ = ["CentreHeadTracker", "CropLoop", "FarTracker", "Graph", "MvlmTracker", "State", "crop_normalized"]
+__all__ = [
+    "CentreHeadTracker",
+    "CropLoop",
+    "DeviceArray",
+    "FarTracker",
+    "Graph",
+    "MvlmTracker",
+    "State",
+    "crop_normalized",
+]

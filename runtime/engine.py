@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.errors import ArtifactError, InputError
 
-__all__ = ["Engine", "Session", "concrete_shape", "first_line", "new_buffer"]
+if TYPE_CHECKING:
+    from edgetrack.runtime.core import DeviceArray
+
+__all__ = ["Engine", "FillingSession", "Session", "concrete_shape", "first_line", "new_buffer"]
 
 # 64-byte alignment is what both engines' vector loads and cache lines want; numpy promises 16.
 _ALIGNMENT = 64
@@ -36,6 +39,19 @@ class Session(Protocol):
 
     def run(self) -> None:
         """Compute the outputs from the inputs; the GIL is released while the engine works."""
+        ...
+
+
+@runtime_checkable
+class FillingSession(Session, Protocol):
+    """A session that crops frames in its device's memory itself: what `Engine.device_frame` gives."""
+
+    def fill(self, name: str, task: bytes) -> int:
+        """Write a crop where the network reads the input `name`, past its array; see `fill` of `Graph` in the core."""
+        ...
+
+    def run_filled(self, name: str) -> None:
+        """Do what `run` does, with the input `name` as `fill` left it."""
         ...
 
 
@@ -97,6 +113,21 @@ class Engine(ABC):
             WrongMachine: files built for `key` do not run here; says what differs.
             EngineUnavailable: this machine could run them, but software for it is not installed.
         """
+
+    def device_frame(self, frame: Any) -> DeviceArray:  # noqa: ANN401 (an array of any package)
+        """Return a frame in the memory of the engine's device as the core takes it, without copying it.
+
+        Args:
+            frame: uint8 array that speaks DLPack or the CUDA array interface, shaped as numpy frames are.
+
+        Raises:
+            InputError: the engine reads frames in host memory only, or this one cannot be used.
+            EngineUnavailable: the device failed.
+        """
+        raise InputError(
+            f"the frame is a {type(frame).__name__} in a device's memory, engine {self.name} reads frames in host "
+            "memory only; pass a numpy array (artifacts of target trt take frames in GPU memory)"
+        )
 
     @abstractmethod
     def describe(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from edgetrack.errors import ArtifactError, InputError
 from edgetrack.fields import Fields
 from edgetrack.runtime.core import Graph
-from edgetrack.runtime.engine import Engine
+from edgetrack.runtime.engine import Engine, FillingSession
 from edgetrack.runtime.graph_file import GraphFile
 
 __all__ = ["check_margin", "open_graph", "require_roles"]
@@ -39,6 +39,9 @@ def open_graph(engine: Engine, file: GraphFile, dims: Mapping[str, int]) -> Grap
     """
     session = engine.open(file.path, dims)
     try:
-        return Graph(dict(session.inputs), dict(session.outputs), session.run)
+        inputs, outputs = dict(session.inputs), dict(session.outputs)
+        if isinstance(session, FillingSession):
+            return Graph(inputs, outputs, session.run, session.fill, session.run_filled)
+        return Graph(inputs, outputs, session.run)
     except InputError as error:
         raise ArtifactError(f"a graph's tensors do not fit ({error}); export the artifact again") from error

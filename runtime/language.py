@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from edgetrack.runtime.noise import standard_normal
 from edgetrack.runtime.phrases import Phrases, checked_phrases
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
-__all__ = ["TEXT_ROLE", "Language", "LanguageHome", "Pack", "Text"]
+__all__ = ["TEXT_ROLE", "Language", "LanguageHome", "Pack", "ShapesOnly", "Text"]
 
 _MAX_KEPT = 16  # descriptions whose data are kept; of MVLM each has 158 kB
 
@@ -45,6 +45,24 @@ class LanguageHome:
     folder: Path
     variant: str
     checkpoint_sha256: str
+
+
+@dataclass(frozen=True)
+class ShapesOnly:
+    """Stands for a tracker's session where there is none: inputs of the right shapes, which nothing reads."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    outputs: Mapping[str, NDArray[Any]]
+
+    @classmethod
+    def of(cls, shapes: Mapping[str, Sequence[int | str]], names: Iterable[str]) -> ShapesOnly:
+        """Return one that has those inputs of `shapes` that `names` lists and whose sizes are all numbers."""
+        sizes = {name: tuple(n for n in shapes[name] if isinstance(n, int)) for name in names if name in shapes}
+        fixed = {name: size for name, size in sizes.items() if len(size) == len(shapes[name])}
+        return cls({name: np.zeros(size, np.float32) for name, size in fixed.items()}, {})
+
+    def run(self) -> None:
+        """Do nothing."""
 
 
 class Language:

@@ -6,6 +6,7 @@ Both are questions to Linux and its C library; elsewhere nothing is done, and th
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["dropping_pages", "returning_blocks"]
+__all__ = ["dropping_pages", "return_freed", "returning_blocks"]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _LARGE_BYTES = 1 << 20
@@ -41,6 +42,17 @@ def returning_blocks() -> Iterator[None]:
     finally:
         library.mallopt(_M_MMAP_THRESHOLD, _GLIBC_MOST_BYTES)
         library.mallopt(_M_TRIM_THRESHOLD, 2 * _GLIBC_MOST_BYTES)
+
+
+def return_freed() -> None:
+    """Give everything that is freed back to the system now, objects in cycles included.
+
+    For the end of a step that made copies of all weights: the next step's come on top of what its heap keeps.
+    """
+    gc.collect()
+    library = _library()
+    if library is not None and hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 @contextmanager

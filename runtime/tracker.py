@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from edgetrack.errors import ArtifactError, InputError
 from edgetrack.fields import Fields
 from edgetrack.registry import Registry
-from edgetrack.runtime.arguments import Box, checked_box, checked_frame
-from edgetrack.runtime.core import CentreHeadTracker, CropLoop, State
+from edgetrack.runtime.arguments import Box, Frame, checked_box, checked_frame, lies_on_device
+from edgetrack.runtime.core import CentreHeadTracker, CropLoop, DeviceArray, State
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
@@ -93,7 +93,8 @@ class Tracker:
     Boxes are (x, y, w, h) in pixels, float, x and y of the top-left corner, 0-based. Frames are uint8 arrays,
     by default HxWx3 BGR as OpenCV reads them; any strides are fine and the frame is not copied. `color` names
     other layouts: "rgb", "gray" (HxW), "bgra", "rgba" (HxWx4), "nv12" ((H*3/2)xW); what `init` is given holds for
-    the updates that follow.
+    the updates that follow. Where the engine is TensorRT, frames may also be arrays in the memory of its GPU, of any
+    package that speaks DLPack or the CUDA array interface (CuPy, PyTorch, ...): then they are cropped there.
 
     A tracker belongs to one thread at a time; several trackers may run in parallel threads.
     """
@@ -122,7 +123,7 @@ class Tracker:
 
     def init(
         self,
-        frame: NDArray[np.uint8],
+        frame: Frame,
         box: Sequence[float] | NDArray[Any] | None = None,
         *,
         text: Text | None = None,
@@ -135,7 +136,7 @@ class Tracker:
         target and the description that it had.
 
         Args:
-            frame: uint8 image; its size is the size that all following frames must have.
+            frame: uint8 image, see the class; its size is the size that all following frames must have.
             box: four finite numbers x, y, w, h in pixels with w and h above 0, not wholly outside the frame. None: the
                 tracker looks for what the text describes; only some can.
             text: the target in a sentence, for trackers that read one; or in phrases, see `Language.encode`.
@@ -150,7 +151,7 @@ class Tracker:
             EngineUnavailable: the device failed, or the package tokenizers is not installed.
         """
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
-        image = checked_frame(frame)
+        image = self._image(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
         shown = None if place is None else self.picture(image, place, color)
         target = self._target(text, pack, shown)
@@ -269,7 +270,7 @@ class Tracker:
         if isinstance(core, TextCore):
             core.set_text(target.arrays[self._language.spec.feeds[0]])
 
-    def update(self, frame: NDArray[np.uint8], *, color: str | None = None) -> tuple[bool, Box]:
+    def update(self, frame: Frame, *, color: str | None = None) -> tuple[bool, Box]:
         """Find the target in the next frame.
 
         Args:
@@ -283,8 +284,13 @@ class Tracker:
             InputError: the frame cannot be used, `init` was not called, or the tracker is closed.
             EngineUnavailable: the device failed.
         """
-        ok, (x, y, w, h) = self.core.update(checked_frame(frame), self._color if color is None else color)
+        core = self.core
+        ok, (x, y, w, h) = core.update(self._image(frame), self._color if color is None else color)
         return ok, (x, y, w, h)
+
+    def _image(self, frame: Frame) -> NDArray[np.uint8] | DeviceArray:
+        """Return a frame as the core takes it. Its memory is kept as long as what is returned."""
+        return self._engine.device_frame(frame) if lies_on_device(frame) else checked_frame(frame)
 
     def candidates(self, k: int) -> list[tuple[Box, float]]:
         """Return up to `k` boxes that the last frame offered, best first, each with its score before calibration.

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.benchmarks.accuracy.loss import LossCounts, count_states
-from edgetrack.benchmarks.accuracy.metrics import box_iou, present
 from edgetrack.benchmarks.accuracy.records import SequenceRecord
 from edgetrack.benchmarks.accuracy.score_rule import Calibration, ScoreRule
+from edgetrack.data.metrics import box_iou, present
 from edgetrack.errors import CalibrationError
 
 __all__ = [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.benchmarks.accuracy.metrics import present
+from edgetrack.data.metrics import present
 
 __all__ = ["LossCounts", "count_states"]
 

@@ -78,7 +78,7 @@ def write_reliability(before: Reliability, after: Reliability, path: Path) -> No
 
 
 def write_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write AUC against updates a second of a tuning table as a PNG, one point a row.
+    """Write AUC against updates a second of a tuning table as a PNG, one point a row, hollow if the gate failed.
 
     Raises:
         EngineUnavailable: matplotlib is not installed.
@@ -88,10 +88,14 @@ def write_trade_off(rows: list[dict[str, Any]], path: Path) -> None:
     axes = figure.subplots()
     for row in rows:
         colour = _BLUE if row["best"] else _GREY
-        axes.plot(row["fps"], row["auc"], "o", color=colour)
+        axes.plot(row["fps"], row["auc"], "o", color=colour, fillstyle="full" if row["unproven"] is None else "none")
         label = f" d{row['depth']}, {row['kept']}, {row['precision']}"
         axes.annotate(label, (row["fps"], row["auc"]), fontsize="x-small", color=colour)
-    axes.set(xlabel="updates/s", ylabel="AUC, percent", title="layers, kept tokens, precision (blue: nothing beats it)")
+    axes.set(
+        xlabel="updates/s",
+        ylabel="AUC, percent",
+        title="layers, kept tokens, precision (blue: nothing beats it; hollow: fails the gate)",
+    )
     axes.set_xlim(left=0)
     save_figure(figure, path)
 

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 import edgetrack
 from edgetrack.benchmarks.accuracy.loss import LossCounts, count_states
-from edgetrack.benchmarks.accuracy.metrics import (
+from edgetrack.benchmarks.accuracy.records import SequenceRecord
+from edgetrack.benchmarks.accuracy.subjects import Subject
+from edgetrack.benchmarks.device import describe_machine, now
+from edgetrack.benchmarks.stats import fps
+from edgetrack.data.metrics import (
     CENTRE_THRESHOLDS,
     CONVENTIONS,
     GOT10K_THRESHOLDS,
@@ -24,10 +28,6 @@ from edgetrack.benchmarks.accuracy.metrics import (
     pytracking_curves,
     pytracking_scores,
 )
-from edgetrack.benchmarks.accuracy.records import SequenceRecord
-from edgetrack.benchmarks.accuracy.subjects import Subject
-from edgetrack.benchmarks.device import describe_machine, now
-from edgetrack.benchmarks.stats import fps
 
 __all__ = ["COLUMNS", "SCHEMA", "evaluation_document", "table_rows"]
 

@@ -1,8 +1,10 @@
 """The table of what can be traded: layers, kept template tokens and precision against accuracy, speed and size.
 
 Every cell is an artifact that went through the parity gate, is evaluated on annotated sequences and timed on the clip
-of edgetrack, one after the other on this machine. Artifacts and finished sequences are kept, so a table that was
-interrupted goes on where it was; times are always measured anew, so that those of one table belong together.
+of edgetrack, one after the other on this machine. What the gate does not pass is measured too, for the truth has the
+last word on accuracy, but is marked and never among the best. Artifacts and finished sequences are kept, so a table
+that was interrupted goes on where it was; times are always measured anew, at the end and in rounds over all cells, so
+that those of one table belong together.
 """
 
 from __future__ import annotations
@@ -14,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import edgetrack
-from edgetrack.artifact import read_artifact
+from edgetrack.artifact import Artifact, read_artifact
 from edgetrack.benchmarks.accuracy.evaluation import evaluate, open_folder, threads_per_job
-from edgetrack.benchmarks.accuracy.metrics import CONVENTIONS
 from edgetrack.benchmarks.accuracy.plots import check_plots, write_trade_off
 from edgetrack.benchmarks.accuracy.sequences import EvalSequence
 from edgetrack.benchmarks.accuracy.subjects import artifact_subject, checkpoint_sha256
@@ -27,6 +28,7 @@ from edgetrack.benchmarks.files import write_document
 from edgetrack.benchmarks.frames import Footage, load_footage
 from edgetrack.benchmarks.loop import Plan
 from edgetrack.cli.console import Progress
+from edgetrack.data.metrics import CONVENTIONS
 from edgetrack.errors import ArtifactError, ParityError
 from edgetrack.export.models import altered_name, find_variant, variant_values
 from edgetrack.export.pipeline import ExportPlan, plan_export, run_plan
@@ -56,6 +58,8 @@ COLUMNS = (
 """Headings of `table_rows`."""
 
 
+_ROUNDS = 5
+_JUDGED = ("passed", "failed")
 _MEASURED = ("auc", "precision_20px", "ao", "loss", "mb", "fps", "total_ms", "others_share")
 
 
@@ -143,7 +147,8 @@ def tune(
 ) -> dict[str, Any]:
     """Build, evaluate and time every cell; write `tune.json` and, if wanted, `trade-off.png`; return the document.
 
-    A cell whose artifact does not pass the parity gate has an `error` instead of figures.
+    A cell whose artifact does not pass the parity gate says why in `unproven`; one that cannot be built at all, as in
+    8 bits where no choice of layers is within the budget, has an `error` instead of figures.
 
     Raises:
         CheckpointError: the checkpoint cannot be read or is of another model.
@@ -156,8 +161,11 @@ def tune(
     rows = []
     for number, plan in enumerate(plans, start=1):
         progress.stage(f"{number} of {len(plans)}: {plan.output.name}")
-        rows.append(_cell(plan, sequences, options, footage=footage, data=data, progress=progress))
+        rows.append(_cell(plan, sequences, options, data=data, progress=progress))
+    progress.stage("time")
+    _time([row for row in rows if row["error"] is None], footage, options)
     mark_best(rows)
+    timed = f"{options.updates} updates of the whole loop on {footage.name}, median of {_ROUNDS} rounds"
     document = {
         "kind": KIND,
         "schema": SCHEMA,
@@ -168,7 +176,7 @@ def tune(
         "data": list(data),
         "sequences": len(sequences),
         "threads": options.threads,
-        "conventions": {**CONVENTIONS, "fps": f"{options.updates} updates of the whole loop on {footage.name}"},
+        "conventions": {**CONVENTIONS, "fps": timed},
         "rows": rows,
     }
     write_document(options.folder / "tune.json", document)
@@ -178,14 +186,14 @@ def tune(
 
 
 def mark_best(rows: Sequence[dict[str, Any]]) -> None:
-    """Set `best` of every row: no other one is at least as accurate and as fast, and better in one of the two."""
-    measured = [row for row in rows if row["error"] is None]
+    """Set `best` of proven rows: no other such is at least as accurate and as fast, and better in one of the two."""
+    proven = [row for row in rows if row["error"] is None and row["unproven"] is None]
     for row in rows:
-        row["best"] = row["error"] is None and not any(
+        row["best"] = any(row is one for one in proven) and not any(
             other["auc"] >= row["auc"]
             and other["fps"] >= row["fps"]
             and (other["auc"], other["fps"]) != (row["auc"], row["fps"])
-            for other in measured
+            for other in proven
         )
 
 
@@ -202,7 +210,8 @@ def table_rows(document: dict[str, Any]) -> list[tuple[str, ...]]:
             ao = "-" if row["ao"] is None else f"{row['ao']:.3f}"
             figures = (f"{row['auc']:.1f}", f"{row['precision_20px']:.1f}", ao, f"{row['fps']:.1f}", f"{row['mb']:.1f}")
         costs = (f"{row['gmacs']:.2f}", f"{row['parameters'] / 1e6:.2f} M")
-        rows.append((*name, *figures, *costs, "" if row["error"] is None else "failed the parity gate"))
+        remark = "cannot be built" if row["error"] is not None else "" if row["unproven"] is None else "fails the gate"
+        rows.append((*name, *figures, *costs, remark))
     return rows
 
 
@@ -211,11 +220,10 @@ def _cell(
     sequences: Sequence[EvalSequence],
     options: TuneOptions,
     *,
-    footage: Footage,
     data: Sequence[str],
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return the row of one artifact."""
+    """Return the row of one artifact, its times still empty."""
     variant, values = find_variant(plan.variant), variant_values(plan.variant)
     row: dict[str, Any] = {
         "artifact": plan.output.name,
@@ -227,53 +235,72 @@ def _cell(
         "gmacs": variant.gmacs,
         "parameters": variant.parameters,
         "error": None,
+        "unproven": None,
         "best": False,
         **dict.fromkeys(_MEASURED),
     }
     try:
         if not _is_built(plan):
-            run_plan(plan, force=True, threads=options.threads)
+            run_plan(plan, force=True, allow_mismatch=True, threads=options.threads)
     except ParityError as error:
         return {**row, "error": str(error)}
     subject = artifact_subject(plan.output, threads=threads_per_job(options.threads, options.jobs))
     folder = options.folder / "eval" / plan.output.name
     found, _ = evaluate(subject, sequences, folder, data=data, jobs=options.jobs, progress=progress, plots=False)
-    overall = found["overall"]
+    overall, artifact = found["overall"], read_artifact(plan.output, verify_checksums=False)
     return {
         **row,
-        **_time(plan.output, footage, options),
+        "unproven": _unproven(artifact),
         "auc": overall["pytracking"]["auc"],
         "precision_20px": overall["pytracking"]["precision"],
         "ao": None if overall["got10k"] is None else overall["got10k"]["ao"],
         "loss": overall["loss"],
-        "mb": read_artifact(plan.output, verify_checksums=False).size_bytes() / 1e6,
+        "mb": artifact.size_bytes() / 1e6,
     }
 
 
+def _unproven(artifact: Artifact) -> str | None:
+    """Return why the gate did not pass an artifact; None: it did."""
+    found = artifact.verification or {}
+    return None if found.get("verdict") == "passed" else "; ".join(found.get("failures") or ["the gate did not run"])
+
+
 def _is_built(plan: ExportPlan) -> bool:
-    """Tell whether the artifact is there already, from these weights and proven."""
+    """Tell whether the artifact is there already, from these weights, and went through the gate."""
     try:
         artifact = read_artifact(plan.output)
     except ArtifactError:
         return False
     if (artifact.model.variant, artifact.precision.actual) != (plan.variant, plan.precision):
         return False
-    if plan.calibration is not None and plan.calibration.as_dict().items() - (artifact.calibration or {}).items():
+    asked, found = {} if plan.calibration is None else plan.calibration.as_dict(), artifact.calibration or {}
+    if any(found.get(name) != value for name, value in asked.items()):
         return False
-    if (artifact.verification or {}).get("verdict") != "passed" or artifact.build.edgetrack != edgetrack.__version__:
+    judged = (artifact.verification or {}).get("verdict") in _JUDGED
+    if not judged or artifact.build.edgetrack != edgetrack.__version__:
         return False
     if plan.weights == STAND_IN:
         return artifact.model.weights == STAND_IN and artifact.build.seed == plan.seed
     return artifact.model.checkpoint_sha256 == checkpoint_sha256(plan.weights)
 
 
-def _time(path: Path, footage: Footage, options: TuneOptions) -> dict[str, Any]:
-    """Time the whole loop of an artifact by itself."""
-    spec = artifact_spec(path, threads=options.threads)
-    plan = Plan.of(1, updates=options.updates)
-    document = run_bench([spec], footage, plan, _Silent(), fresh=False)
-    entry = document["contenders"][0]
-    return {"fps": entry["fps"], "total_ms": entry["total_ms"], "others_share": document["others_share"]}
+def _time(rows: Sequence[dict[str, Any]], footage: Footage, options: TuneOptions) -> None:
+    """Time the whole loops of all rows in rounds, so that a machine that slows down does so for all; medians of these.
+
+    The others' share of the cores is the largest of a row's rounds.
+    """
+    plan = Plan.of(1, updates=-(-options.updates // _ROUNDS))
+    found: list[list[dict[str, Any]]] = [[] for _ in rows]
+    for _ in range(_ROUNDS):
+        for row, rounds in zip(rows, found, strict=True):
+            spec = artifact_spec(options.folder / "artifacts" / row["artifact"], threads=options.threads)
+            document = run_bench([spec], footage, plan, _Silent(), fresh=False)
+            entry = document["contenders"][0]
+            rounds.append({**entry, "others_share": document["others_share"]})
+    for row, rounds in zip(rows, found, strict=True):
+        middle = sorted(rounds, key=lambda entry: entry["fps"])[len(rounds) // 2]
+        shares = [entry["others_share"] for entry in rounds if entry["others_share"] is not None]
+        row |= {"fps": middle["fps"], "total_ms": middle["total_ms"], "others_share": max(shares, default=None)}
 
 
 class _Silent:

@@ -1,5 +1,6 @@
 // Python's Graph.
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "edgetrack/error.hpp"
@@ -27,8 +28,13 @@ std::string described(const py::handle& value) {
 
 }  // namespace
 
-PyGraph::PyGraph(const py::dict& inputs, const py::dict& outputs, py::function run)
-    : inputs_(buffers(inputs, "input")), outputs_(buffers(outputs, "output")), run_(std::move(run)) {}
+PyGraph::PyGraph(const py::dict& inputs, const py::dict& outputs, py::function run, py::object fill,
+                 py::object run_filled)
+    : inputs_(buffers(inputs, "input")),
+      outputs_(buffers(outputs, "output")),
+      run_(std::move(run)),
+      fill_(std::move(fill)),
+      run_filled_(std::move(run_filled)) {}
 
 Tensor PyGraph::input(std::string_view name) { return find(inputs_, name, "input"); }
 
@@ -41,6 +47,19 @@ std::vector<std::string> PyGraph::output_names() const { return names(outputs_);
 void PyGraph::run() {
   const py::gil_scoped_acquire gil;
   run_();
+}
+
+int PyGraph::fill(std::string_view input, const CropTask& task) {
+  static_assert(std::is_trivially_copyable_v<CropTask>);
+  const py::gil_scoped_acquire gil;
+  if (fill_.is_none()) return Graph::fill(input, task);
+  return fill_(py::str(input), py::bytes(reinterpret_cast<const char*>(&task), sizeof task)).cast<int>();
+}
+
+void PyGraph::run_filled(std::string_view input) {
+  const py::gil_scoped_acquire gil;
+  if (run_filled_.is_none()) return Graph::run_filled(input);
+  run_filled_(py::str(input));
 }
 
 PyGraph::Buffers PyGraph::buffers(const py::dict& arrays, const std::string& kind) {
@@ -79,8 +98,8 @@ Tensor PyGraph::find(Buffers& buffers, std::string_view name, const std::string&
 void init_graph(py::module_& module) {
   py::class_<PyGraph, std::shared_ptr<PyGraph>>(module, "Graph", py::is_final(),
                                                 "One compiled network at fixed shapes.")
-      .def(py::init<const py::dict&, const py::dict&, py::function>(), py::arg("inputs"), py::arg("outputs"),
-           py::arg("run"));
+      .def(py::init<const py::dict&, const py::dict&, py::function, py::object, py::object>(), py::arg("inputs"),
+           py::arg("outputs"), py::arg("run"), py::arg("fill") = py::none(), py::arg("run_filled") = py::none());
 }
 
 }  // namespace edgetrack::python

@@ -10,6 +10,7 @@ namespace py = pybind11;
 namespace edgetrack::python {
 
 void init_centre_head(py::module_& module);
+void init_device_array(py::module_& module);
 void init_fartrack(py::module_& module);
 void init_graph(py::module_& module);
 void init_loop(py::module_& module);
@@ -43,6 +44,7 @@ void translate(std::exception_ptr thrown) {
 PYBIND11_MODULE(_core, module) {
   module.doc() = "The tracker core: crops, decoding, template memory and tracking loops, in C++.";
   py::register_local_exception_translator(&edgetrack::python::translate);
+  edgetrack::python::init_device_array(module);
   edgetrack::python::init_graph(module);
   edgetrack::python::init_loop(module);  // before the families, which derive from it
   edgetrack::python::init_fartrack(module);

@@ -17,8 +17,9 @@ namespace edgetrack::python {
 // A graph whose buffers are numpy arrays and whose run() is a Python callable; keeps all of them alive.
 class PyGraph final : public Graph {
  public:
-  // Throws InputError for an array that is not plain float32.
-  PyGraph(const pybind11::dict& inputs, const pybind11::dict& outputs, pybind11::function run);
+  // fill, run_filled: callables or None, see Graph. Throws InputError for an array that is not plain float32.
+  PyGraph(const pybind11::dict& inputs, const pybind11::dict& outputs, pybind11::function run, pybind11::object fill,
+          pybind11::object run_filled);
 
   Tensor input(std::string_view name) override;
   Tensor output(std::string_view name) override;
@@ -27,6 +28,8 @@ class PyGraph final : public Graph {
 
   // Called without the GIL; a Python exception travels through the core as pybind11::error_already_set.
   void run() override;
+  int fill(std::string_view input, const CropTask& task) override;
+  void run_filled(std::string_view input) override;
 
  private:
   using Buffers = std::map<std::string, pybind11::array_t<float>, std::less<>>;
@@ -38,6 +41,8 @@ class PyGraph final : public Graph {
   Buffers inputs_;
   Buffers outputs_;
   pybind11::function run_;
+  pybind11::object fill_;
+  pybind11::object run_filled_;
 };
 
 }  // namespace edgetrack::python

@@ -46,9 +46,8 @@ CentreHeadTracker::CentreHeadTracker(const CentreHeadSpec& spec, std::shared_ptr
       spec_(spec),
       search_(std::move(search)),
       decoder_(spec.grid, spec.divisor) {
-  const std::int64_t size = spec.search_size;
   search_image_ =
-      checked(present(search_, "search").input(image_input), {1, 3, size, size}, "the search graph's input 'search'");
+      ImagePort(present(search_, "search"), image_input, spec.search_size, "the search graph's input 'search'");
   bind_told();
   bind_links();
   bind_maps();
@@ -141,7 +140,7 @@ CropLoop::Sight CentreHeadTracker::look(double resize_factor, Timings& timings) 
   looked_from_ = raw_box();
   resize_factor_ = resize_factor;
   Stopwatch watch;
-  search_->run();
+  search_image_.run();
   timings.run_ms = watch.lap();
   seen_maps_ = maps_;
   Sight sight;

@@ -22,7 +22,7 @@ using namespace pixels;
 
 constexpr int max_size = 4096;
 
-// Blends the two taps of every pixel; OpenCV drops four bits before the second pass. pairs: pair_bytes for
+// Blends the two taps of every pixel, see kernels::blended_columns. pairs: pair_bytes for
 // each output pixel, its taps `gap` bytes apart; weights: eight numbers for each, (first, second) in every
 // lane. count: output pixels, even.
 void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int16_t* weights, std::size_t count,
@@ -45,24 +45,38 @@ void blend_columns(const std::uint8_t* pairs, std::ptrdiff_t gap, const std::int
 #else
   for (std::size_t i = 0; i < count; ++i, pairs += pair_bytes, weights += 2 * lanes, out += lanes) {
     for (std::size_t lane = 0; lane < lanes; ++lane) {
-      const int sum = pairs[lane] * weights[2 * lane] + pairs[lane + gap] * weights[2 * lane + 1];
-      out[lane] = static_cast<std::int16_t>(sum >> 4);
+      const auto [weight0, weight1] = std::array{weights[2 * lane], weights[2 * lane + 1]};
+      out[lane] = kernels::blended_columns(pairs[lane], pairs[lane + gap], weight0, weight1);
     }
   }
 #endif
 }
 
-// Blends two rows: OpenCV truncates each product to 16 bits before it rounds the sum.
+// Blends two rows, see kernels::blended_rows.
 void blend_rows(const std::int16_t* row0, const std::int16_t* row1, std::int16_t weight0, std::int16_t weight1,
                 std::size_t count, std::uint8_t* out) {
   for (std::size_t i = 0; i < count; ++i) {
-    out[i] = static_cast<std::uint8_t>((((weight0 * row0[i]) >> 16) + ((weight1 * row1[i]) >> 16) + 2) >> 2);
+    out[i] = kernels::blended_rows(row0[i], row1[i], weight0, weight1);
+  }
+}
+
+void require_host(const ImageView& view) {
+  if (view.memory != Memory::host) {
+    throw InputError("the frame lies in a device's memory, where this crop cannot read it; pass it in host memory");
   }
 }
 
 }  // namespace
 
-Normalizer::Normalizer(const std::array<float, 3>& mean, const std::array<float, 3>& std) : table_{} {
+CropInfo crop_info(const Box& box, double factor, int size) {
+  CropInfo info;
+  info.window = crop_window(box, factor);
+  info.resize_factor = static_cast<double>(size) / info.window.side;
+  return info;
+}
+
+Normalizer::Normalizer(const std::array<float, 3>& mean, const std::array<float, 3>& std)
+    : mean_(mean), stddev_(std), table_{} {
   for (std::size_t channel = 0; channel < 3; ++channel) {
     if (!std::isfinite(mean[channel]) || !std::isfinite(std[channel]) || !(std[channel] > 0)) {
       throw ArtifactError("normalisation mean " + std::to_string(mean[channel]) + ", std " +
@@ -70,7 +84,7 @@ Normalizer::Normalizer(const std::array<float, 3>& mean, const std::array<float,
                           " is unusable: give a finite mean and a positive std for each of three channels");
     }
     for (std::size_t value = 0; value < 256; ++value) {
-      table_[channel][value] = (static_cast<float>(value) / 255.0f - mean[channel]) / std[channel];
+      table_[channel][value] = kernels::normalized(static_cast<int>(value), mean[channel], std[channel]);
     }
   }
 }
@@ -191,8 +205,7 @@ struct Cropper::Scratch {
 
   // Returns the two window rows that an output row is made of.
   std::array<int, 2> source_rows(const Tap& tap) const {
-    const int first = std::clamp(tap.first, 0, area.height - 1);
-    return {first, tap.weight1 == 0 ? first : std::clamp(tap.first + 1, 0, area.height - 1)};
+    return {kernels::first_row(tap, area.height), kernels::second_row(tap, area.height)};
   }
 
   // Computes one output row into `bytes`.
@@ -255,9 +268,8 @@ int Cropper::render(const ImageView& view, const Sink& sink) {
 template <class Sink>
 CropInfo Cropper::run(const ImageView& view, const Box& box, double factor, const Sink& sink) {
   check(view);
-  CropInfo info;
-  info.window = crop_window(box, factor);
-  info.resize_factor = static_cast<double>(size_) / info.window.side;
+  require_host(view);
+  CropInfo info = crop_info(box, factor, size_);
   scratch_->plan(view, info.window);
   info.spread = render(view, sink);
   return info;
@@ -266,6 +278,7 @@ CropInfo Cropper::run(const ImageView& view, const Box& box, double factor, cons
 template <class Sink>
 CropInfo Cropper::run_whole(const ImageView& view, const Sink& sink) {
   check(view);
+  require_host(view);
   CropInfo info;
   scratch_->plan(view);
   info.spread = render(view, sink);

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "edgetrack/error.hpp"
-#include "ports.hpp"
 #include "require.hpp"
 #include "stopwatch.hpp"
 
@@ -32,8 +31,7 @@ CropLoop::CropLoop(const LoopSpec& spec, std::shared_ptr<Graph> template_graph)
       search_cropper_(spec.search_size),
       template_graph_(std::move(template_graph)) {
   if (!template_graph_) return;
-  const std::int64_t size = spec.template_size;
-  template_image_ = checked(template_graph_->input("image"), {1, 3, size, size}, "the template graph's input 'image'");
+  template_image_ = ImagePort(*template_graph_, "image", spec.template_size, "the template graph's input 'image'");
 }
 
 void CropLoop::check_frame(const ImageView& frame) const {
@@ -99,20 +97,20 @@ Result CropLoop::update(const ImageView& frame) {
 }
 
 CropInfo CropLoop::crop_search(const ImageView& frame) {
-  return search_cropper_.crop(frame, state_, loop_.search_factor, normalizer_, search_input());
+  return search_image().crop(search_cropper_, frame, state_, loop_.search_factor, normalizer_);
 }
 
 CropInfo CropLoop::squeeze_frame(const ImageView& frame) {
-  return search_cropper_.squeeze(frame, normalizer_, search_input());
+  return search_image().squeeze(search_cropper_, frame, normalizer_);
 }
 
 bool CropLoop::remember(const ImageView& /*frame*/, const Sight& /*sight*/, Timings& /*timings*/) { return true; }
 
 bool CropLoop::embed(const ImageView& frame, const Box& box, Timings& timings) {
   Stopwatch watch;
-  template_cropper_.crop(frame, box, loop_.template_factor, normalizer_, template_image_);
+  template_image_.crop(template_cropper_, frame, box, loop_.template_factor, normalizer_);
   timings.crop_ms += watch.lap();
-  template_graph_->run();
+  template_image_.run();
   timings.run_ms += watch.lap();
   return template_is_finite();
 }

@@ -44,9 +44,8 @@ FarTracker::FarTracker(const FarTrackSpec& spec, std::shared_ptr<Graph> template
 FarTracker::SearchPort FarTracker::bind_search(std::shared_ptr<Graph> graph, const char* role, int kept) const {
   Graph& g = present(graph, role);
   const std::string of = std::string("the ") + role + " graph's ";
-  const std::int64_t size = spec_.search_size;
   SearchPort port;
-  port.search = checked(g.input("search"), {1, 3, size, size}, of + "input 'search'");
+  port.search = ImagePort(g, "search", spec_.search_size, of + "input 'search'");
   port.old = checked(g.input("old"), {1, template_slot_count - 1, kept, spec_.channels}, of + "input 'old'");
   port.newest = checked(g.input("newest"), {1, spec_.tokens, spec_.channels}, of + "input 'newest'");
   port.logits = checked(g.output("logits"), {1, 4, spec_.decode.classes}, of + "output 'logits'");
@@ -71,11 +70,11 @@ void FarTracker::forget() noexcept {
 }
 
 CropLoop::Sight FarTracker::look(double resize_factor, Timings& timings) {
-  const SearchPort& used = port();
+  SearchPort& used = port();
   Stopwatch watch;
   fill_slots(used);
   timings.memory_ms = watch.lap();
-  used.graph->run();
+  used.search.run();
   timings.run_ms = watch.lap();
   const Sight sight = read(used, resize_factor);
   timings.decode_ms = watch.lap();

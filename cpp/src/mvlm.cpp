@@ -63,9 +63,8 @@ void MvlmTracker::bind(Graph& search) {
   const auto out = [&](const char* name, const std::vector<std::int64_t>& shape) {
     return checked(search.output(name), shape, std::string("the search graph's output '") + name + "'");
   };
-  const std::int64_t size = spec_.search_size;
   const auto cells = static_cast<std::int64_t>(cells_of(spec_));
-  search_image_ = in("search", {1, 3, size, size});
+  search_image_ = ImagePort(search, "search", spec_.search_size, "the search graph's input 'search'");
   text_ = in("text", {1, spec_.text_tokens, spec_.channels});
   candidates_ = {out("cls", {1, cells}), out("boxes", {1, cells, 4}), out("sims", {1, cells})};
   if (spec_.templates == 0) return;
@@ -131,7 +130,7 @@ CropInfo MvlmTracker::see(const ImageView& frame) {
 
 CropLoop::Sight MvlmTracker::look(double resize_factor, Timings& timings) {
   Stopwatch watch;
-  search_->run();
+  search_image_.run();
   timings.run_ms = watch.lap();
   Sight sight;
   if (gate_.read(candidates_)) {

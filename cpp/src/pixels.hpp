@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "edgetrack/image.hpp"
+#include "edgetrack/kernels/crop.hpp"
 
 namespace edgetrack::pixels {
 
@@ -88,7 +89,6 @@ struct GrayPixel : SinglePixel<GrayPixel> {
   std::ptrdiff_t stride;
 };
 
-// Converts a pixel as cv2.cvtColor(COLOR_YUV2RGB_NV12) does: BT.601 video range in 20-bit fixed point.
 struct Nv12Pixel : SinglePixel<Nv12Pixel> {
   Nv12Pixel(const ImageView& view, int row)
       : luma(view.data + row * view.row_stride),
@@ -98,13 +98,7 @@ struct Nv12Pixel : SinglePixel<Nv12Pixel> {
 
   void read(int column, std::uint8_t* out) const {
     const std::uint8_t* pair = chroma + (column & ~1) * chroma_stride;
-    const int u = pair[0] - 128;
-    const int v = pair[chroma_stride] - 128;
-    const int y = std::max(0, luma[column * luma_stride] - 16) * 1220542 + (1 << 19);
-    const auto level = [](int value) { return static_cast<std::uint8_t>(std::clamp(value >> 20, 0, 255)); };
-    out[0] = level(y + 1673527 * v);
-    out[1] = level(y - 852492 * v - 409993 * u);
-    out[2] = level(y + 2116026 * u);
+    kernels::yuv_to_rgb(luma[column * luma_stride], pair[0], pair[chroma_stride], out);
   }
 
   const std::uint8_t* luma;

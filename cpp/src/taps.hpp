@@ -2,44 +2,21 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
-#include <cstdint>
+#include <cstddef>
 #include <vector>
+
+#include "edgetrack/kernels/crop.hpp"
 
 namespace edgetrack {
 
-inline constexpr float weight_one = 2048;  // OpenCV's INTER_RESIZE_COEF_SCALE
-
-// Where an output row or column comes from: a source position within the window (its second tap is the next
-// one) and the weights of both, in 1/2048.
-struct Tap {
-  int first = 0;
-  std::int16_t weight0 = 0;
-  std::int16_t weight1 = 0;
-};
-
-// Fills an axis as cv::resize does for INTER_LINEAR with 8-bit pixels: the coordinate is rounded to float32
-// before it is split, each weight is rounded on its own.
+// Fills an axis as cv::resize does for INTER_LINEAR with 8-bit pixels.
 inline void plan_axis(std::vector<Tap>& axis, int side) {
-  const double scale = 1.0 / (static_cast<double>(axis.size()) / side);
-  for (std::size_t i = 0; i < axis.size(); ++i) {
-    const auto position = static_cast<float>((static_cast<double>(i) + 0.5) * scale - 0.5);
-    const float floor = std::floor(position);
-    const float fraction = position - floor;
-    axis[i].first = static_cast<int>(floor);
-    axis[i].weight0 = static_cast<std::int16_t>(std::nearbyint((1.0f - fraction) * weight_one));
-    axis[i].weight1 = static_cast<std::int16_t>(std::nearbyint(fraction * weight_one));
-  }
+  const double step = kernels::axis_step(static_cast<int>(axis.size()), side);
+  for (std::size_t i = 0; i < axis.size(); ++i) axis[i] = kernels::tap_at(static_cast<int>(i), step);
 }
 
-// Columns beyond the window's ends are the border column with full weight. (Rows beyond them are the border
-// row twice, with both weights, which truncation makes a different thing: see Scratch::source_rows.)
 inline void clamp_columns(std::vector<Tap>& columns, int side) {
-  for (Tap& tap : columns) {
-    if (tap.first < 0 || tap.first >= side - 1) {
-      tap = {std::clamp(tap.first, 0, side - 1), static_cast<std::int16_t>(weight_one), 0};
-    }
-  }
+  for (Tap& tap : columns) tap = kernels::clamped_column(tap, side);
 }
 
 // A half-open range of integers.

@@ -15,6 +15,7 @@ __all__ = ["COMMANDS", "build_app", "run"]
 COMMANDS: tuple[tuple[str, str], ...] = (
     ("export", "edgetrack.cli.export"),
     ("track", "edgetrack.cli.track"),
+    ("serve", "edgetrack.cli.serve"),
     ("encode", "edgetrack.cli.encode"),
     ("bench", "edgetrack.cli.bench"),
     ("eval", "edgetrack.cli.evaluate"),

@@ -99,7 +99,7 @@ class _Followed:
         """Judge boxes (x, y, w, h) and states of the frames after the first."""
         import numpy as np
 
-        from edgetrack.benchmarks.accuracy.metrics import box_iou, present
+        from edgetrack.data.metrics import box_iou, present
 
         true = np.array(truth[1 : len(boxes) + 1], np.float64)
         there = present(true)

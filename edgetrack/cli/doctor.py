@@ -72,26 +72,18 @@ def _core() -> dict[str, Any]:
 
 def _engines() -> list[dict[str, Any]]:
     """Return a row for each registered engine: its version, the devices it finds, and what stands in the way."""
-    from edgetrack.errors import EdgetrackError
-    from edgetrack.runtime.engines import ENGINES
+    from edgetrack.runtime.engines.inventory import engines_here
 
-    items: list[dict[str, Any]] = []
-    for name in ENGINES:
-        item: dict[str, Any] = {
-            "name": name,
-            "version": None,
-            "devices": [],
+    return [
+        {
+            "name": engine.name,
+            "version": engine.version,
+            "devices": list(engine.devices),
             "used_for": "running artifacts",
-            "remedy": None,
+            "remedy": engine.remedy,
         }
-        try:
-            engine = ENGINES.get(name)
-            item["version"] = engine.installed()
-            item["devices"] = engine.devices()
-        except EdgetrackError as error:
-            item["remedy"] = str(error)
-        items.append(item)
-    return items
+        for engine in engines_here()
+    ]
 
 
 def _targets() -> list[dict[str, Any]]:

@@ -150,7 +150,7 @@ def run(
         weights = resolve_weights(model, weights)
     check_torch()
     from edgetrack.export.language import TextFiles
-    from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
+    from edgetrack.export.pipeline import FIXED_STEPS, device_of, plan_export, run_plan
 
     calibration = calibration_from_options(
         precision,
@@ -165,6 +165,8 @@ def run(
         files.check(variant, made_up=weights == "stand-in")
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):
+        device_of(target_of(target), device)
+    with usage_error(", ".join(f"--{name}" for name in options) or "--target"):
         plan = plan_export(
             variant,
             weights,

@@ -23,6 +23,7 @@ PACKAGES: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         "pip install 'edgetrack[video]'",
     ),
     ("rich", ("rich",), "progress bars and tables", "pip install 'edgetrack[cli]'"),
+    ("starlette", ("starlette",), "the page in the browser", "pip install 'edgetrack[serve]'"),
     ("torch", ("torch",), "exporting checkpoints", "pip install 'edgetrack[export]'"),
     ("onnx", ("onnx",), "exporting checkpoints", "pip install 'edgetrack[export]'"),
 )

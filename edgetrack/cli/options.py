@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgetrack.runtime.engines import ENGINES
+
 __all__ = [
     "MAX_SEED",
     "ArtifactArgument",
@@ -30,7 +32,7 @@ DeviceOption = Annotated[
 ]
 EngineOption = Annotated[
     str | None,
-    typer.Option("--engine", help="onnxruntime or openvino; default: what the artifact was built for."),
+    typer.Option("--engine", help=f"{', '.join(sorted(ENGINES))}; default: what the artifact was built for."),
 ]
 ThreadsOption = Annotated[
     int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads; default: the engine decides.")

@@ -39,7 +39,7 @@ __all__ = ["ResultsFormat", "run"]
 
 _BOXES_HELP = (
     "File of boxes to write, one line a frame: in got10k and pytracking the published algorithm's, which these "
-    "toolkits score and which go on while the target is lost; in json also the reported ones, score and state."
+    "toolkits score and which go on while the target is lost; in json and csv also the reported ones, score and state."
 )
 
 
@@ -49,6 +49,7 @@ class ResultsFormat(str, Enum):
     GOT10K = "got10k"
     PYTRACKING = "pytracking"
     JSON = "json"
+    CSV = "csv"
 
 
 def run(
@@ -64,7 +65,7 @@ def run(
     boxes: Annotated[Path | None, typer.Option("--boxes", help=_BOXES_HELP)] = None,
     results_format: Annotated[
         ResultsFormat,
-        typer.Option("--results-format", help="Of --boxes: got10k (x,y,w,h), pytracking (tab, integers) or json."),
+        typer.Option("--results-format", help="Of --boxes: got10k (x,y,w,h), pytracking (tab, integers), json or csv."),
     ] = ResultsFormat.GOT10K,
     device: DeviceOption = "auto",
     engine: EngineOption = None,

@@ -114,6 +114,8 @@ def _warn(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         if row["error"] is not None:
             console.warn(row["error"])
+        elif row["unproven"] is not None:
+            console.warn(f"{row['artifact']} fails the gate: {row['unproven']}")
     shares = [row["others_share"] for row in rows if row["others_share"] is not None]
     if warning := others_line(max(shares, default=None)):
         console.warn(warning)

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from edgetrack.errors import InputError
 
 __all__ = [
+    "LINE_FORMATS",
     "RESULT_FORMATS",
     "FrameResult",
+    "boxes_text",
+    "check_format",
     "check_writable",
     "files_of",
     "read_ground_truth",
@@ -25,7 +28,11 @@ __all__ = [
     "write_text",
 ]
 
-RESULT_FORMATS = ("got10k", "pytracking", "json")
+RESULT_FORMATS = ("got10k", "pytracking", "json", "csv")
+LINE_FORMATS = ("got10k", "pytracking")
+"""Formats without frame numbers: line n is frame n."""
+
+_COLUMNS = ("frame", "x", "y", "w", "h", "raw_x", "raw_y", "raw_w", "raw_h", "ok", "score", "state", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,27 +82,50 @@ def read_ground_truth(path: str | Path) -> NDArray[np.float64]:
 def write_boxes(path: Path, results: Sequence[FrameResult], results_format: str) -> list[Path]:
     """Write the boxes of a video, the first frame included, and return the files written.
 
-    got10k: comma, three decimals, and `<stem>_time.txt` with the seconds of each frame. pytracking: tab, cut
-    to integers as that toolkit does, and `<stem>_time.txt`. Both hold `raw_box`: these toolkits score the published
-    algorithm's boxes. json: both boxes with score, state and time. Beside a device or pipe no times are written.
+    See `boxes_text` for the formats. got10k and pytracking also get `<stem>_time.txt` with the seconds of each frame,
+    but not beside a device or pipe.
 
     Raises:
         InputError: unknown format, or the file cannot be written.
     """
     paths = files_of(path, results_format)
-    if results_format == "json":
-        frames = [_as_dict(result) for result in results]
-        write_text(path, json.dumps({"schema": 1, "box": "x,y,w,h px", "raw_box": "x,y,w,h px", "frames": frames}))
-        return paths
-    if results_format == "got10k":
-        rows = [",".join(f"{value:.3f}" for value in result.raw_box) for result in results]
-        times = [f"{result.seconds:.8f}" for result in results]
-    else:
-        rows = ["\t".join(str(int(value)) for value in result.raw_box) for result in results]
-        times = [f"{result.seconds:f}" for result in results]
-    for file, lines in zip(paths, (rows, times), strict=False):
-        write_text(file, "\n".join(lines))
+    write_text(path, boxes_text(results, results_format))
+    if len(paths) > 1:
+        seconds = "{:.8f}" if results_format == "got10k" else "{:f}"
+        write_text(paths[1], "\n".join(seconds.format(result.seconds) for result in results))
     return paths
+
+
+def boxes_text(results: Sequence[FrameResult], results_format: str, numbers: Sequence[int] | None = None) -> str:
+    """Return the boxes of a video as text, without a line end at its end.
+
+    got10k: comma, three decimals. pytracking: tab, cut to integers as that toolkit does. Both hold `raw_box`: these
+    toolkits score the published algorithm's boxes. json and csv: both boxes with score, state and time.
+
+    Args:
+        results: one a frame.
+        results_format: one of `RESULT_FORMATS`.
+        numbers: the frames' numbers, for json and csv; None: 0, 1, 2, ...
+
+    Raises:
+        InputError: unknown format.
+    """
+    check_format(results_format)
+    if results_format == "got10k":
+        return "\n".join(",".join(f"{value:.3f}" for value in result.raw_box) for result in results)
+    if results_format == "pytracking":
+        return "\n".join("\t".join(str(int(value)) for value in result.raw_box) for result in results)
+    numbered = list(zip(range(len(results)) if numbers is None else numbers, results, strict=True))
+    if results_format == "csv":
+        return "\n".join([",".join(_COLUMNS), *(_as_line(number, result) for number, result in numbered)])
+    frames = [_as_dict(number, result) for number, result in numbered]
+    return json.dumps({"schema": 1, "box": "x,y,w,h px", "raw_box": "x,y,w,h px", "frames": frames})
+
+
+def check_format(results_format: str) -> None:
+    """Refuse a format that is not one of `RESULT_FORMATS`; InputError."""
+    if results_format not in RESULT_FORMATS:
+        raise InputError(f"results format {results_format!r} is unknown; known: {', '.join(RESULT_FORMATS)}")
 
 
 def files_of(path: Path, results_format: str) -> list[Path]:
@@ -104,9 +134,8 @@ def files_of(path: Path, results_format: str) -> list[Path]:
     Raises:
         InputError: unknown format.
     """
-    if results_format not in RESULT_FORMATS:
-        raise InputError(f"results format {results_format!r} is unknown; known: {', '.join(RESULT_FORMATS)}")
-    if results_format == "json" or _is_special(path):
+    check_format(results_format)
+    if results_format not in LINE_FORMATS or _is_special(path):
         return [path]
     return [path, path.with_name(f"{path.stem}_time.txt")]
 
@@ -156,8 +185,9 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _as_dict(result: FrameResult) -> dict[str, object]:
+def _as_dict(number: int, result: FrameResult) -> dict[str, object]:
     return {
+        "frame": number,
         "box": list(result.box),
         "raw_box": list(result.raw_box),
         "ok": result.ok,
@@ -165,3 +195,8 @@ def _as_dict(result: FrameResult) -> dict[str, object]:
         "state": result.state,
         "seconds": result.seconds,
     }
+
+
+def _as_line(number: int, result: FrameResult) -> str:
+    cells = (number, *result.box, *result.raw_box, int(result.ok), result.score, result.state, result.seconds)
+    return ",".join(str(cell) for cell in cells)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.benchmarks.accuracy.metrics import present
+from edgetrack.data.metrics import present
 from edgetrack.errors import CalibrationError, InputError
 from edgetrack.export.parity.report import iou
 from edgetrack.export.precision.clips import Section

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.benchmarks.accuracy.metrics import present
+from edgetrack.data.metrics import present
 from edgetrack.demo import CLIP, DEMO, GROUND_TRUTH
 from edgetrack.errors import CalibrationError, InputError
 from edgetrack.video import open_source, read_ground_truth

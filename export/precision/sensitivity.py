@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.benchmarks.accuracy.metrics import OVERLAP_THRESHOLDS, box_iou, present
+from edgetrack.data.metrics import OVERLAP_THRESHOLDS, box_iou, present
 from edgetrack.errors import ParityError
 from edgetrack.export.precision.clips import Section
 from edgetrack.export.precision.loops import open_loop, track

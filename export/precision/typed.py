@@ -108,11 +108,12 @@ def _halve(path: Path, graph: DeployGraph) -> tuple[str, ...]:
 
 
 def _write_whole(quantization: Quantization, graph: DeployGraph, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write a file of integers throughout; layers that boxes need in higher precision are not spared."""
+    """Write a file of integers throughout; layers that boxes need in higher precision get weights of 16 bits."""
     import onnx
 
     plain = quantization.graphs[graph.role]
-    model = quantize_whole(plain.path, plain.samples())
+    fine = plain.bearing - quantization.layers(graph.role)
+    model = quantize_whole(plain.path, plain.samples(), fine)
     onnx.helper.set_model_props(model, dict(metadata))
     onnx.save_model(model, str(path))
 

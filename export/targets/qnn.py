@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetrack.errors import ArtifactError, InputError
+from edgetrack.errors import ArtifactError, InputError, WrongMachine
 from edgetrack.export.targets.base import ExtraFile, TargetWriter, require
 from edgetrack.export.targets.qnn_socs import SOCS
 from edgetrack.runtime.engine import first_line
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["QnnTarget"]
 
 _INSTALL = "pip install 'edgetrack[export,qnn]' (Python 3.11 or later, Linux on x86-64)"
+_FINE_WEIGHTS_FROM = 73  # seen with onnxruntime-qnn 2.7: it compiles int16 weights for no earlier architecture
 _LOG_FATAL_ONLY = 4  # failures arrive as exceptions; the log would only repeat them
 
 
@@ -41,13 +42,17 @@ class QnnTarget(TargetWriter):
         """See `TargetWriter.check`.
 
         Raises:
-            InputError: the chip has an HTP of another architecture than the one that was stated.
+            WrongMachine: the chip has an HTP of another architecture than the one that was stated.
         """
         for package in ("onnx", "onnxscript", "onnxruntime", "onnxruntime_qnn"):
             require(package, _INSTALL)
         arch, name = self.options.get("htp-arch"), self.options.get("soc-model")
         if name is not None and str(SOCS[name].arch) != arch:
-            raise InputError(f"--soc-model {name} has an HTP v{SOCS[name].arch}, --htp-arch says {arch}; give that one")
+            fitting = f"--htp-arch {SOCS[name].arch} --soc-model {name}"
+            raise WrongMachine(
+                f"chip {name} has an HTP v{SOCS[name].arch}, --htp-arch says v{arch}, whose files do not run there; "
+                f"give {fitting}, to an artifact that is there already: edgetrack rebuild ARTIFACT {fitting}"
+            )
 
     def version(self) -> str:
         """See `TargetWriter.version`."""
@@ -64,6 +69,7 @@ class QnnTarget(TargetWriter):
                 f"fp16 needs --soc-model, for not every HTP v{self.options['htp-arch']} computes in floating point; "
                 f"give {', '.join(name for name, soc in SOCS.items() if str(soc.arch) == self.options['htp-arch'])}"
             )
+        self._check_weights(source)
         plugin = load_plugin()
         names: list[str] = []
         for dims in _sizes(source.graph):
@@ -73,6 +79,20 @@ class QnnTarget(TargetWriter):
             self._compile(plugin, fixed, folder / name)
             names += [name, f"{Path(name).stem}_qnn.bin"]
         return tuple(names)
+
+    def _check_weights(self, source: TypedGraph) -> None:
+        """Raise InputError where layers that the calibration's budget keeps finer do not fit the HTP."""
+        onnx = require("onnx", _INSTALL)
+        if int(self.options["htp-arch"]) >= _FINE_WEIGHTS_FROM:
+            return
+        stored = onnx.load(str(source.path)).graph.initializer
+        fine = sum(item.data_type == onnx.TensorProto.INT16 and len(item.dims) == 2 for item in stored)
+        if fine:
+            raise InputError(
+                f"{source.role}: {fine} products need weights of 16 bits for the accuracy that was asked, which HTP "
+                f"v{self.options['htp-arch']} does not have; raise --max-auc-drop or --max-box-error, or give "
+                f"--htp-arch {_FINE_WEIGHTS_FROM} or later"
+            )
 
     def _compile(self, plugin: Plugin, source: Path, path: Path) -> None:
         """Compile a graph of static shapes into `path` and the .bin that the compiler names after it."""

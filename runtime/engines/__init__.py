@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgetrack.errors import EngineUnavailable
 from edgetrack.registry import Registry
-from edgetrack.runtime.engine import Engine
+
+if TYPE_CHECKING:
+    from edgetrack.runtime.engine import Engine
 
 __all__ = ["ENGINES"]
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from edgetrack.errors import ArtifactError, EngineUnavailable
+from edgetrack.errors import ArtifactError, EngineUnavailable, WrongMachine
 from edgetrack.runtime.engine import first_line
 from edgetrack.runtime.engines.onnxruntime import OnnxRuntimeEngine, OnnxRuntimeSession
 from edgetrack.runtime.engines.onnxruntime_providers import CPU, Provider
@@ -154,12 +154,15 @@ class QnnEngine(OnnxRuntimeEngine):
         """See `Engine.check_built_for`: the SDK must not be older than the compiler's, the HTP of its architecture.
 
         The emulator runs files of every architecture.
+
+        Raises:
+            WrongMachine: something differs.
         """
         needed = key.get("qnn_sdk", "0")
         if _numbers(needed) > _numbers(self._plugin.sdk):
-            raise ArtifactError(
-                f"compiled by QNN {needed}, here is {self._plugin.sdk}: pip install 'onnxruntime-qnn>="
-                f"{key.get('onnxruntime_qnn', '')}', or export it again"
+            raise WrongMachine(
+                f"compiled by QNN {needed}, here is {self._plugin.sdk} (pip install 'onnxruntime-qnn>="
+                f"{key.get('onnxruntime_qnn', '')}')"
             )
         if self._device == NPU and "compatibility" in key:
             self._check_npu(key)
@@ -173,9 +176,9 @@ class QnnEngine(OnnxRuntimeEngine):
         except self._failures:
             return  # it cannot tell: opening the file will
         if found == state.OrtCompiledModelCompatibility.EP_UNSUPPORTED:
-            raise ArtifactError(
-                f"compiled for HTP v{key.get('htp_arch')} {key.get('soc', '')}".rstrip()
-                + ", which is not the one here; export it with the --htp-arch of this chip"
+            raise WrongMachine(
+                f"compiled for HTP v{key.get('htp_arch', '?')}, which is not the one here (rebuild takes --htp-arch "
+                "and --soc-model, on Linux on x86-64)"
             )
 
     def open(self, path: Path, dims: Mapping[str, int]) -> OnnxRuntimeSession:

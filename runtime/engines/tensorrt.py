@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgetrack.errors import EngineUnavailable, WrongMachine
+from edgetrack.runtime.core import DeviceArray
 from edgetrack.runtime.cuda.api import Cuda, CudaDevice, open_cuda
+from edgetrack.runtime.cuda.crop import CropKernel
 from edgetrack.runtime.cuda.driver import driver_version
+from edgetrack.runtime.cuda.frames import FrameReader
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.tensorrt.api import PACKAGES, MessageLog, TensorRt, find_tensorrt, open_tensorrt
 from edgetrack.runtime.tensorrt.engine_file import EngineFile, read_engine
@@ -47,6 +50,8 @@ class TensorRtEngine(Engine):
         self._gpu = self._find(device)
         self._cuda.call("cudaSetDevice", self._gpu.index)
         self._stream = self._cuda.call("cudaStreamCreateWithFlags", self._cuda.runtime.cudaStreamNonBlocking)
+        self._frames = FrameReader(self._cuda, self._gpu.index, self._stream)
+        self._kernel: CropKernel | None = None
         self._log = MessageLog()
         self._runtime: Any = None
         self._logger: Any = None
@@ -115,9 +120,29 @@ class TensorRtEngine(Engine):
             if self._runtime is None:
                 self._runtime = self._new_runtime()
             self._files[path] = read_engine(self._trt, self._runtime, self._log, path)
-        session = TensorRtSession(self._cuda, self._files[path], dims, self._gpu.index, self._stream)
+        session = TensorRtSession(
+            self._cuda,
+            self._files[path],
+            dims,
+            device=self._gpu.index,
+            stream=self._stream,
+            kernel=self._crop_kernel,
+        )
         self._sessions.append(session)
         return session
+
+    def device_frame(self, frame: Any) -> DeviceArray:  # noqa: ANN401 (an array of any package)
+        """See `Engine.device_frame`; the frame has to lie on this engine's GPU."""
+        if self._stream is None:
+            raise EngineUnavailable("the engine is closed; load the artifact again")
+        self._cuda.call("cudaSetDevice", self._gpu.index)
+        return self._frames.read(frame)
+
+    def _crop_kernel(self) -> CropKernel:
+        """Return the one kernel of all sessions, made for the first frame that needs it."""
+        if self._kernel is None:
+            self._kernel = CropKernel(self._cuda, self._gpu, self._stream)
+        return self._kernel
 
     def _new_runtime(self) -> Any:  # noqa: ANN401 (a tensorrt.Runtime)
         self._logger = self._trt.logger(self._log)  # must live as long as the runtime
@@ -134,6 +159,11 @@ class TensorRtEngine(Engine):
         self._sessions.clear()
         self._files.clear()
         self._runtime = None
+        kernel, self._kernel = self._kernel, None
+        if kernel is not None:
+            kernel.close()
+        if self._stream is not None:
+            self._frames.close()
         stream, self._stream = self._stream, None
         if stream is not None:
             with contextlib.suppress(EngineUnavailable):

@@ -15,13 +15,13 @@ from accuracy_case import write_sequence
 
 from edgetrack.benchmarks.accuracy import runner
 from edgetrack.benchmarks.accuracy.evaluation import evaluate, threads_per_job
-from edgetrack.benchmarks.accuracy.metrics import pytracking_curves, pytracking_scores
 from edgetrack.benchmarks.accuracy.records import RecordStore, SequenceRecord
 from edgetrack.benchmarks.accuracy.result_files import read_result, write_results
 from edgetrack.benchmarks.accuracy.runner import run_sequences, track_sequence
 from edgetrack.benchmarks.accuracy.score_rule import Calibration, ScoreRule
 from edgetrack.benchmarks.accuracy.sequences import read_sequences
 from edgetrack.benchmarks.accuracy.subjects import artifact_subject, open_loop
+from edgetrack.data.metrics import pytracking_curves, pytracking_scores
 from edgetrack.errors import ArtifactError, InputError
 
 

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from edgetrack.benchmarks import precisions, results
+from edgetrack.benchmarks.accuracy.records import SequenceRecord
 from edgetrack.benchmarks.precisions_page import COLUMNS, cells, precision_goals, precision_section
 from edgetrack.errors import InputError
 
@@ -30,6 +31,7 @@ def row(variant="fartrack-pico", engine="onnxruntime", precision="int8", **chang
         "int8_path": {"search": {"path": "dynamic", "probe_ms": {}}} if precision == "int8" else None,
         "auc": 41.2,
         "iou": None if precision == "fp32" else 0.995,
+        "iou_followed": None if precision == "fp32" else 0.997,
         **changed,
     }
 
@@ -90,11 +92,30 @@ def test_page_has_a_row_for_each_cell_of_the_table():
     lines = [line for line in page.splitlines() if line.startswith("| fartrack")]
     assert len(lines) == 5
     assert all(line.count("|") == len(COLUMNS) + 1 for line in lines)
-    assert "1.50x | 1.40 to 1.60 | 4.0 | 0.30x | 0.995 | 41.2 | 2 layers kept in fp32; dynamic ranges" in lines[1]
+    assert (
+        "1.50x | 1.40 to 1.60 | 4.0 | 0.30x | 0.995 | 0.997 | 41.2 | 2 layers kept in fp32; dynamic ranges" in lines[1]
+    )
     assert "stand-in weights" in lines[2]
     assert "no such kernel" in lines[4]
     assert list(precision_section(None)) == []
     assert cells(row(verdict="failed"))[-1].startswith("gate: failed")
+
+
+def record(truth, boxes):
+    count = len(boxes)
+    told = {"boxes": boxes, "raw_boxes": boxes, "scores": [1.0] * count, "raw_scores": [1.0] * count}
+    return SequenceRecord("a", "d", "a", 90, 60, truth, **told, states=["TRACKING"] * count, seconds=[0.0] * count)
+
+
+def test_overlap_of_loops_in_all_frames_and_where_the_base_follows():
+    here, half, away = [0, 0, 10, 10], [5, 0, 10, 10], [60, 0, 10, 10]
+    truth = [here, here, here, here, None]
+    base = record(truth, [here, here, here, away, here])
+    other = record(truth, [away, here, half, away, away])
+    overall, followed = precisions._overlap([base], [other])
+    assert overall == pytest.approx((1 + 1 / 3 + 1 + 0) / 4)
+    assert followed == pytest.approx((1 + 1 / 3) / 2)
+    assert precisions._overlap([record(truth, [away] * 5)], [other])[1] is None
 
 
 def test_part_needs_both_kinds_of_data(tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,8 +20,9 @@ from edgetrack.benchmarks.accuracy import tune as module
 from edgetrack.benchmarks.accuracy.sequences import read_sequences
 from edgetrack.benchmarks.accuracy.tune import Choice, TuneOptions, mark_best, plan_cells, table_rows, tune
 from edgetrack.benchmarks.frames import Footage
-from edgetrack.errors import InputError
+from edgetrack.errors import InputError, ParityError
 from edgetrack.export.parity import clip as clips
+from edgetrack.export.precision import CalibrationPlan
 from edgetrack.export.standin import synth_box, synth_frame
 
 
@@ -75,10 +77,11 @@ def test_cells_span_the_table_and_none_comes_twice(tmp_path):
 
 def test_best_rows_are_beaten_by_none():
     figures = [(60, 100), (60, 90), (70, 50), (65, 50), (70, 50), (50, 100)]
-    rows = [{"auc": auc, "fps": speed, "error": None} for auc, speed in figures]
-    rows.append({"auc": None, "fps": None, "error": "failed"})
+    rows = [{"auc": auc, "fps": speed, "error": None, "unproven": None} for auc, speed in figures]
+    rows.append({"auc": None, "fps": None, "error": "failed", "unproven": None})
+    rows.append({"auc": 99, "fps": 999, "error": None, "unproven": "boxes differ"})
     mark_best(rows)
-    assert [row["best"] for row in rows] == [True, False, True, False, True, False, False]
+    assert [row["best"] for row in rows] == [True, False, True, False, True, False, False, False]
 
 
 def test_a_table_is_measured_and_goes_on(toy, tmp_path, monkeypatch):
@@ -111,16 +114,33 @@ def test_a_table_is_measured_and_goes_on(toy, tmp_path, monkeypatch):
     assert run()["rows"][0]["auc"] == row["auc"]
 
 
-def test_a_cell_that_fails_the_gate_has_no_figures(toy, tmp_path, monkeypatch):
+def one_cell(tmp_path):
     write_sequence(tmp_path / "data" / "one", 4)
-    monkeypatch.setattr(ToyCore, "box_error", 1.0)
     plans = plan_cells("toy-one", "stand-in", Choice(), target="onnx", seed=0, folder=tmp_path / "out")
     options = TuneOptions(tmp_path / "out", threads=1, updates=8, plots=False)
     document = tune(plans, read_sequences([str(tmp_path / "data")]), options, data=["data"], progress=Bar())
-    (row,) = document["rows"]
-    assert "does not give its source's results" in row["error"]
+    return document["rows"][0], table_rows(document)[0]
+
+
+def test_a_cell_that_fails_the_gate_is_measured_and_marked(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(ToyCore, "box_error", 1.0)
+    row, cells = one_cell(tmp_path)
+    assert row["error"] is None
+    assert "boxes differ" in row["unproven"]
+    assert 0 <= row["auc"] <= 100
+    assert not row["best"]
+    assert (cells[0], cells[-1]) == ("", "fails the gate")
+
+
+def test_a_cell_that_cannot_be_built_has_no_figures(toy, tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise ParityError("8 bits cost more than the budget")
+
+    monkeypatch.setattr(module, "run_plan", refuse)
+    row, cells = one_cell(tmp_path)
+    assert row["error"] == "8 bits cost more than the budget"
     assert (row["auc"], row["fps"], row["best"]) == (None, None, False)
-    assert table_rows(document)[0][-1] == "failed the parity gate"
+    assert (cells[5], cells[-1]) == ("-", "cannot be built")
 
 
 def test_artifacts_of_other_weights_are_built_again(toy, tmp_path):
@@ -136,10 +156,21 @@ def test_artifacts_of_other_weights_are_built_again(toy, tmp_path):
     assert not module._is_built(from_file)
 
 
+def test_an_artifact_calibrated_otherwise_is_built_again(toy, tmp_path):
+    plan = plan_cells("toy-one", "stand-in", Choice(), target="onnx", seed=0, folder=tmp_path)[0]
+    module.run_plan(plan)
+    manifest = plan.output / "edgetrack.json"
+    asked = CalibrationPlan("clips", frames=16)
+    found = {**asked.as_dict(), "clips": ["one", "two"], "count": 16}
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "calibration": found}))
+    assert module._is_built(replace(plan, calibration=asked))
+    assert not module._is_built(replace(plan, calibration=replace(asked, seed=1)))
+
+
 def test_picture(tmp_path):
     pytest.importorskip("matplotlib")
     from edgetrack.benchmarks.accuracy.plots import write_trade_off
 
-    row = {"fps": 40.0, "auc": 60.0, "best": True, "depth": 6, "kept": 37, "precision": "fp32"}
+    row = {"fps": 40.0, "auc": 60.0, "best": True, "unproven": None, "depth": 6, "kept": 37, "precision": "fp32"}
     write_trade_off([row, {**row, "best": False, "fps": 20.0}], tmp_path / "t.png")
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")

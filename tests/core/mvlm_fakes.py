@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from reference_mvlm import F32, Found
 
 from edgetrack import _core
 
+Filling = Callable[[dict[str, F32], Callable[[], None]], tuple[Any, Any]]
 WORDS, WIDTH, TOKENS = 3, 4, 2
 SPEC: dict[str, Any] = {
     "family": "mvlm",
@@ -75,8 +77,11 @@ class MvlmNetworks:
         return cls.astype(np.float32), np.ascontiguousarray(boxes, np.float32), (0.4 * mixed[5]).astype(np.float32)
 
 
-def mvlm_graphs(spec: dict[str, Any], networks: MvlmNetworks) -> dict[str, _core.Graph]:
-    """Return graphs named as MvlmTracker's arguments; `networks.calls` gets the role of each run."""
+def mvlm_graphs(spec: dict[str, Any], networks: MvlmNetworks, filling: Filling | None = None) -> dict[str, _core.Graph]:
+    """Return graphs named as MvlmTracker's arguments; `networks.calls` gets the role of each run.
+
+    `filling` returns the callables fill and run_filled of a graph, given its inputs and its run.
+    """
     cells, size, part = spec["decode"]["grid"] ** 2, spec["search"]["size"], spec["template"]
     inputs = {
         "search": np.zeros((1, 3, size, size), np.float32),
@@ -93,7 +98,8 @@ def mvlm_graphs(spec: dict[str, Any], networks: MvlmNetworks) -> dict[str, _core
         for array, value in zip(outputs.values(), found, strict=True):
             array[0] = value
 
-    graphs = {"search": _core.Graph(inputs, outputs, run_search)}
+    more = filling or (lambda _inputs, _run: ())
+    graphs = {"search": _core.Graph(inputs, outputs, run_search, *more(inputs, run_search))}
     if part is not None:
         image = np.zeros((1, 3, part["size"], part["size"]), np.float32)
         tokens = np.zeros((1, TOKENS, WIDTH), np.float32)
@@ -102,7 +108,8 @@ def mvlm_graphs(spec: dict[str, Any], networks: MvlmNetworks) -> dict[str, _core
             networks.calls.append("template")
             tokens[0] = networks.embed(image[0])
 
-        graphs["template"] = _core.Graph({"image": image}, {"tokens": tokens}, run_template)
+        pictures = {"image": image}
+        graphs["template"] = _core.Graph(pictures, {"tokens": tokens}, run_template, *more(pictures, run_template))
     return graphs
 
 

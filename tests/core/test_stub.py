@@ -11,7 +11,7 @@ from pathlib import Path
 # What pybind11 adds to every class: its metaclass, and a capsule in enumerations; and a constructor that only raises,
 # to a class without one. Members are still compared.
 ADDED_BY_PYBIND11 = """
-edgetrack\\._core\\.(CentreHeadTracker|CropLoop|FarTracker|Graph|MvlmTracker|TemplateMemory)
+edgetrack\\._core\\.(CentreHeadTracker|CropLoop|DeviceArray|FarTracker|Graph|MvlmTracker|TemplateMemory)
 edgetrack\\._core\\.CropLoop\\.__init__
 edgetrack\\._core\\.State\\.__pybind11_native_enum__
 """

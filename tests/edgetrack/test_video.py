@@ -13,7 +13,7 @@ import pytest
 from edgetrack import demo
 from edgetrack.errors import EngineUnavailable, InputError
 from edgetrack.video import FrameResult, VideoSink, open_source, read_ground_truth, write_boxes
-from edgetrack.video.boxes import check_writable
+from edgetrack.video.boxes import boxes_text, check_writable
 from edgetrack.video.overlay import draw
 from edgetrack.video.source import _STREAM, _VideoSource
 
@@ -213,6 +213,7 @@ def test_json_boxes(tmp_path):
     content = json.loads(path.read_text())
     assert content["schema"] == 1
     assert content["frames"][1] == {
+        "frame": 1,
         "box": [9.0, 9.0, 9.0, 9.0],
         "raw_box": [10.75, 20.1239, 30.5, 40.9999],
         "ok": False,
@@ -312,3 +313,39 @@ def test_opencv_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(EngineUnavailable, match=r"pip install 'edgetrack\[video\]'"):
         open_source("clip.mp4")
+
+
+def test_seeking_gives_the_frames_that_reading_gives(tmp_path, frames):
+    with open_source(str(demo.CLIP)) as source:
+        clip = list(source)
+        for index in (0, 64, 3, 40, 41, 17):
+            source.seek(index)
+            np.testing.assert_array_equal(source.read(), clip[index])
+            if index + 1 < len(clip):
+                np.testing.assert_array_equal(source.read(), clip[index + 1])
+    folder = write_folder(tmp_path / "images", frames[:3], ["1.png", "2.png", "3.png"])
+    with open_source(str(folder)) as source:
+        assert len(list(source)) == 3
+        assert source.read() is None
+        source.seek(1)
+        np.testing.assert_array_equal(source.read(), frames[1])
+        for index in (-1, 3):
+            with pytest.raises(InputError, match=f"no image {index}; it has 3"):
+                source.seek(index)
+
+
+def test_seeking_where_there_is_nothing(tmp_path, frames):
+    with open_source(str(demo.CLIP)) as source, pytest.raises(InputError, match="has no frame 65; it has 65, from 0"):
+        source.seek(65)
+    path = write_video(tmp_path / "car.avi", frames)
+    with _VideoSource(cv2, cv2.VideoCapture(str(path)), "0", "camera 0", live=True) as source:
+        assert source.live
+        with pytest.raises(InputError, match="cannot be wound"):
+            source.seek(0)
+
+
+def test_csv_has_a_line_for_each_frame_with_its_number():
+    head, first, second = boxes_text(RESULTS, "csv", numbers=[4, 9]).splitlines()
+    assert head == "frame,x,y,w,h,raw_x,raw_y,raw_w,raw_h,ok,score,state,seconds"
+    assert first == "4,10.0,20.0,30.0,40.0,10.0,20.0,30.0,40.0,1,1.0,TRACKING,0.01"
+    assert second == "9,9.0,9.0,9.0,9.0,10.75,20.1239,30.5,40.9999,0,0.05,LOST,0.0123456789"

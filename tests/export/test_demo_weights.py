@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from edgetrack.benchmarks.accuracy.metrics import box_iou, present
 from edgetrack.cli import main
+from edgetrack.data.metrics import box_iou, present
 from edgetrack.demo import DEMO, WEIGHTS, demo_weights, resolve_weights
 from edgetrack.errors import InputError
 from edgetrack.export.parity.clip import demo_clip

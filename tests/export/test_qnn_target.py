@@ -6,16 +6,22 @@ import json
 import re
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import toy_family
 from building import build_files
+from test_whole import write_plain
 from toy_family import TOY, ToyNet
 
 from edgetrack.artifact import read_artifact
-from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
+from edgetrack.cli import main
+from edgetrack.errors import ArtifactError, EngineUnavailable, InputError, WrongMachine
+from edgetrack.export.models.base import DeployGraph
 from edgetrack.export.parity.clip import open_clip
 from edgetrack.export.pipeline import export_tracker
+from edgetrack.export.precision import TypedGraph
+from edgetrack.export.precision.whole import quantize_whole
 from edgetrack.export.standin import synth_box, synth_frame
 from edgetrack.export.targets import target_of, writer_of
 from edgetrack.export.targets.qnn_socs import ARCHITECTURES, SOCS
@@ -99,8 +105,59 @@ def test_bad_options():
         info.check_options({})
     with pytest.raises(InputError, match="--htp-arch is '70'; give 68, 69, 73"):
         info.check_options({"htp-arch": "70"})
-    with pytest.raises(InputError, match="SM8550 has an HTP v73, --htp-arch says 79"):
+    with pytest.raises(
+        WrongMachine, match=r"SM8550 has an HTP v73, --htp-arch says v79.*edgetrack rebuild ARTIFACT --htp"
+    ):
         writer_of("htp", info.check_options({"htp-arch": "79", "soc-model": "SM8550"})).check()
+
+
+def test_a_chip_of_another_architecture_is_named_on_the_command_line(tmp_path, capsys):
+    def export(*words):
+        out = ["--output", str(tmp_path / "out"), "--dry-run"]
+        code = main(["export", "fartrack-pico", "--target", "qnn", "--precision", "fp16", *words, *out])
+        return code, capsys.readouterr().err.strip()
+
+    code, told = export("--soc-model", "SM8550", "--htp-arch", "79")
+    assert code == WrongMachine.exit_code == 5
+    assert "SM8550 has an HTP v73, --htp-arch says v79" in told
+    assert "edgetrack rebuild ARTIFACT --htp-arch 73 --soc-model SM8550" in told
+    assert len(told.splitlines()) == 1
+    assert export("--soc-model", "SM8550", "--htp-arch", "73")[0] == 0
+    code, told = export("--soc-model", "SM8550", "--htp-arch", "73", "--device", "cuda")
+    assert (code, "--device" in told) == (2, True)
+
+
+def write_fine(path, fine):
+    """Write a graph of integers, from test_whole's product, whose weights have 16 bits if `fine`."""
+    write_plain(path)
+    model = onnx.load(path)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[1].dim_value = 4
+    onnx.save(model, path)
+    x = np.random.default_rng(3).standard_normal((1, 4, 8)).astype(np.float32)
+    onnx.save(quantize_whole(path, [{"x": x}], {"product"} if fine else ()), path)
+    return x
+
+
+@pytest.mark.parametrize("arch", ["69", "73", "81"])
+def test_weights_of_16_bits_where_the_htp_has_them(arch, tmp_path):
+    source = tmp_path / "source.onnx"
+    graph = DeployGraph("search", torch.nn.Identity(), {"x": torch.zeros(1, 4, 8)}, ("y",))
+    writer = writer_of("qnn", target_of("qnn").check_options({"htp-arch": arch}))
+    x = write_fine(source, fine=True)
+    typed = TypedGraph(graph, source, "w8a16", "int8", {})
+    if arch == "69":
+        with pytest.raises(InputError, match=r"search: 1 products need weights of 16 bits.*HTP v69.*--htp-arch 73"):
+            writer.write(typed, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["source.onnx"]
+        write_fine(source, fine=False)
+        writer.write(typed, tmp_path)
+        return
+    session = ENGINES.get("qnn")("htp-emulator").open(tmp_path / writer.write(typed, tmp_path)[0], {})
+    session.inputs["x"][:] = x
+    session.run()
+    expected = qnn_case.run_on_cpu(source, {"x": x})["y"]
+    np.testing.assert_allclose(session.outputs["y"], expected, rtol=0, atol=1 / 255)  # a step of 8 bits
 
 
 def test_missing_package_is_named(monkeypatch):

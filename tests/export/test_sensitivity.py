@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgetrack.benchmarks.accuracy.metrics import box_iou, present
+from edgetrack.data.metrics import box_iou, present
 from edgetrack.demo import demo_weights
 from edgetrack.errors import ParityError
 from edgetrack.export.parity.gate import Silent

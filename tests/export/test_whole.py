@@ -77,6 +77,18 @@ def test_sizes_stay_open_and_values_near(plain):
         assert np.abs(found - expected).max() > 0
 
 
+def test_products_that_boxes_need_finer_get_weights_of_16_bits(plain):
+    model = quantize_whole(plain, samples(), {"product"})
+    stored = {item.name: item for item in model.graph.initializer}
+    producer = {name: node for node in model.graph.node for name in node.output}
+    weight = producer[next(node for node in model.graph.node if node.name == "product").input[1]]
+    assert stored[weight.input[0]].data_type == TensorProto.INT16
+    values, steps = (numpy_helper.to_array(stored[name]) for name in weight.input[:2])
+    assert steps.shape == (16,)
+    # Half a step, of 32767 to the largest of the column, and a float32 rounding.
+    assert (np.abs(values * steps - WEIGHT) <= 0.51 * np.abs(WEIGHT).max(0) / 32767).all()
+
+
 def test_bad_calibration(plain, tmp_path):
     with pytest.raises(CalibrationError, match="no sample to calibrate with"):
         quantize_whole(plain, [])

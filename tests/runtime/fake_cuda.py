@@ -28,6 +28,10 @@ class FakeCuda:
     cudaError_t = CudaError
     cudaHostAllocDefault = 0
     cudaStreamNonBlocking = 1
+    cudaEventDisableTiming = 2
+    cudaMemoryType = SimpleNamespace(
+        cudaMemoryTypeUnregistered=0, cudaMemoryTypeHost=1, cudaMemoryTypeDevice=2, cudaMemoryTypeManaged=3
+    )
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice="to device", cudaMemcpyDeviceToHost="to host")
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal="thread")
 
@@ -38,6 +42,7 @@ class FakeCuda:
         self.fail = {}
         self.memory = {}
         self.streams = set()
+        self.arrays = {}  # address -> (type, device) of what others have allocated
         self.graphs = {}
         self.recording = None
         self._next = 1000
@@ -128,6 +133,35 @@ class FakeCuda:
             found, buffer = self.memory[address]
             assert (found, len(buffer)) == (place, size)
         return self._do(lambda: ctypes.memmove(target, source, size))
+
+    def _cudaMemsetAsync(self, target, value, size, stream):
+        assert stream in self.streams
+        found, buffer = self.memory[target]
+        assert (found, len(buffer)) == ("device", size)
+        return self._do(lambda: ctypes.memset(target, value, size))
+
+    def _cudaPointerGetAttributes(self, address):
+        kind, device = self.arrays.get(address, (0, -2))
+        return (CudaError.cudaSuccess, SimpleNamespace(type=kind, device=device))
+
+    def _cudaEventCreateWithFlags(self, flags):
+        assert flags == self.cudaEventDisableTiming
+        event = self._new()
+        self.streams.add(event)
+        return (CudaError.cudaSuccess, event)
+
+    def _cudaEventRecord(self, event, stream):
+        assert event in self.streams
+        return (CudaError.cudaSuccess,)
+
+    def _cudaStreamWaitEvent(self, stream, event, flags):
+        assert {stream, event} <= self.streams
+        assert flags == 0
+        return (CudaError.cudaSuccess,)
+
+    def _cudaEventDestroy(self, event):
+        self.streams.remove(event)
+        return (CudaError.cudaSuccess,)
 
     def _cudaStreamCreateWithFlags(self, flags):
         stream = self._new()

@@ -1,16 +1,19 @@
 """A recording stand-in of the running half of `tensorrt` and `tensorrt_rtx`, over `FakeCuda`'s memory.
 
-An engine "file" is a line of JSON; its one output is the sum over all inputs, plus one.
+An engine "file" is a line of JSON; its one output is the sum over all inputs, plus one. With "onnx", the path of such a
+file, it computes what ONNX Runtime does.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 from enum import IntEnum
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 PROFILES = [{"kept": 2}, {"kept": 3}]
 HEADER = 8
@@ -22,6 +25,22 @@ def engine_bytes(profiles=PROFILES, **more):
     inputs = {"seen": [1, 4], "old": [1, -1 if profiles else 3, 4]}
     text = json.dumps({"inputs": inputs, "outputs": {"total": [1, 4]}, "profiles": list(profiles), **more})
     return b"fakehead" + text.encode()
+
+
+def onnx_engine(path, profiles=()):
+    """The engine of an ONNX file, made for values of its one symbolic dimension: [{"kept": 3}, ...]."""
+    session = onnx_session(str(path))
+    shapes = [
+        {item.name: [size if isinstance(size, int) else -1 for size in item.shape] for item in items}
+        for items in (session.get_inputs(), session.get_outputs())
+    ]
+    spec = {"inputs": shapes[0], "outputs": shapes[1], "profiles": list(profiles), "onnx": str(path)}
+    return b"fakehead" + json.dumps(spec).encode()
+
+
+@functools.cache
+def onnx_session(path):
+    return pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
 class Validity(IntEnum):
@@ -77,6 +96,12 @@ class FakeContext:
         return True
 
     def _compute(self):
+        if "onnx" in self.spec:
+            feeds = {name: self._array(name, self.shapes[name]) for name in self.spec["inputs"]}
+            names = list(self.spec["outputs"])
+            for name, value in zip(names, onnx_session(self.spec["onnx"]).run(names, feeds), strict=True):
+                self._array(name, value.shape)[...] = value
+            return
         total = np.ones((1, 4), np.float32)
         for name, shape in self.shapes.items():
             total += self._array(name, shape).reshape(-1, 4).sum(0)

@@ -30,6 +30,23 @@ with returning_blocks() if sys.argv[1] == "return" else nullcontext():
     print(before - rss_bytes())
 """
 
+CYCLES = """
+import gc
+from edgetrack.benchmarks.process import rss_bytes
+from edgetrack.runtime.loading_memory import return_freed
+
+gc.disable()
+blocks = [bytearray(b"x" * (1 << 16)) for _ in range(1600)]  # 64 KiB each, below what is mapped by itself
+last = bytearray(1 << 16)
+cycle = [blocks]
+cycle.append(cycle)
+before = rss_bytes()
+del blocks, cycle
+freed = before - rss_bytes()
+return_freed()
+print(before - rss_bytes() - freed)
+"""
+
 LOADED = """
 import sys
 from pathlib import Path
@@ -75,6 +92,10 @@ def test_pages_of_mapped_files_are_dropped_and_come_back(tmp_path):
         assert resident_kib(str(path)) == 0
         assert resident_kib(str(other)) == 1024
         assert (mapped[:], kept[:]) == content
+
+
+def test_what_is_freed_goes_back_cycles_included():
+    assert run(CYCLES) > 90 * MEGABYTE
 
 
 def test_what_was_written_into_a_mapping_stays(tmp_path):

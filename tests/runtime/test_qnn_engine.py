@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import sys
 
 import numpy as np
 import pytest
 
-from edgetrack.errors import ArtifactError, EngineUnavailable
+import edgetrack
+from edgetrack.errors import ArtifactError, EngineUnavailable, WrongMachine
 from edgetrack.runtime.engines import ENGINES
 from edgetrack.runtime.engines.qnn import QnnEngine, load_plugin, sized_name
 
@@ -105,5 +108,28 @@ def test_a_file_of_another_architecture(engine, context):
 
 def test_a_file_of_a_newer_compiler(engine):
     engine.check_built_for({"htp_arch": "73", "qnn_sdk": "2.30.9"})
-    with pytest.raises(ArtifactError, match=r"compiled by QNN 999\.0\.0, here is .*onnxruntime-qnn>=99\.1"):
+    with pytest.raises(WrongMachine, match=r"compiled by QNN 999\.0\.0, here is .*onnxruntime-qnn>=99\.1"):
         engine.check_built_for({"htp_arch": "73", "qnn_sdk": "999.0.0", "onnxruntime_qnn": "99.1"})
+
+
+def test_a_chip_with_another_htp_is_offered_a_rebuild(engine, artifact, monkeypatch):
+    """On the phone; what the provider there finds is said by a stand-in."""
+    state = importlib.import_module("onnxruntime.capi._pybind_state")
+    asked = []
+
+    def judge(devices, text):
+        asked.append(text)
+        return state.OrtCompiledModelCompatibility.EP_UNSUPPORTED
+
+    monkeypatch.setattr(state, "get_model_compatibility_for_ep_devices", judge)
+    monkeypatch.setattr(QnnEngine, "devices", classmethod(lambda cls: ["npu"]))
+    manifest = json.loads((artifact / "edgetrack.json").read_text())
+    key = {"htp_arch": "73", "qnn_sdk": load_plugin().sdk, "compatibility": "told"}
+    manifest["target"] |= {"engine": "qnn", "device": "npu", "key": key}
+    (artifact / "edgetrack.json").write_text(json.dumps(manifest))
+    with pytest.raises(
+        WrongMachine, match=r"compiled for HTP v73, which is not the one here.*edgetrack rebuild "
+    ) as caught:
+        edgetrack.load(artifact)
+    assert caught.value.exit_code == 5
+    assert asked == ["told"]

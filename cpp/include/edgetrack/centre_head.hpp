@@ -88,7 +88,7 @@ class CentreHeadTracker final : public CropLoop {
   void bind_maps();
   Sight sight_at(std::size_t cell) const noexcept;
 
-  float* search_input() noexcept override { return search_image_; }
+  ImagePort& search_image() noexcept override { return search_image_; }
   bool template_is_finite() const noexcept override;
   void forget() noexcept override;
   void begin() noexcept override;
@@ -97,7 +97,7 @@ class CentreHeadTracker final : public CropLoop {
 
   CentreHeadSpec spec_;
   std::shared_ptr<Graph> search_;
-  float* search_image_ = nullptr;
+  ImagePort search_image_;
   std::vector<Told> told_;
   std::vector<Link> links_;
   CentreMaps maps_;  // of the graph; filled by each call

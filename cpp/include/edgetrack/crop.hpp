@@ -8,6 +8,7 @@
 
 #include "edgetrack/geometry.hpp"
 #include "edgetrack/image.hpp"
+#include "edgetrack/kernels/crop.hpp"
 
 namespace edgetrack {
 
@@ -21,7 +22,12 @@ class Normalizer {
   // The 256 values of a channel (0 red, 1 green, 2 blue).
   const float* table(int channel) const { return table_[static_cast<std::size_t>(channel)].data(); }
 
+  const std::array<float, 3>& mean() const { return mean_; }
+  const std::array<float, 3>& stddev() const { return stddev_; }
+
  private:
+  std::array<float, 3> mean_;
+  std::array<float, 3> stddev_;
   std::array<std::array<float, 256>, 3> table_;
 };
 
@@ -38,13 +44,22 @@ struct CropInfo {
   bool blank() const { return spread == 0; }
 };
 
+// Returns what a crop of `size` pixels around a box is made of, all but its spread. Throws InputError as crop_window
+// does.
+CropInfo crop_info(const Box& box, double factor, int size);
+
+// Return the crops below as work for a device, which gets from it the same values. Throw InputError as check(view)
+// does.
+CropTask crop_task(const ImageView& view, const CropWindow& window, int size, const Normalizer& normalizer);
+CropTask squeeze_task(const ImageView& view, int size, const Normalizer& normalizer);
+
 // Cuts a square around a box and resizes it to size x size pixels, or squeezes a whole frame into them.
 //
 // The pixels are those of the published pipeline: pad with zeros (at the right and bottom border one column
 // and row more than needed), then OpenCV's 8-bit INTER_LINEAR, byte for byte. nv12 is converted as
 // cv2.cvtColor does before. Only source pixels that the result depends on are read, so the work depends on
 // `size` alone, never on the frame. All scratch memory is allocated in the constructor. One object serves one
-// thread at a time.
+// thread at a time. Frames have to lie in host memory (InputError).
 class Cropper {
  public:
   // size: side of the output in pixels, 1..4096; throws ArtifactError otherwise.

@@ -7,6 +7,7 @@
 
 #include "edgetrack/crop.hpp"
 #include "edgetrack/engine.hpp"
+#include "edgetrack/image_port.hpp"
 #include "edgetrack/score.hpp"
 #include "edgetrack/tracker.hpp"
 
@@ -74,8 +75,8 @@ class CropLoop : public Tracker {
   // "image". The spec is checked by the family before.
   CropLoop(const LoopSpec& spec, std::shared_ptr<Graph> template_graph);
 
-  // Returns where the next search crop is to be written: float32 planes (3, search_size, search_size).
-  virtual float* search_input() noexcept = 0;
+  // Returns where the next search crop is to be written: an input of (1, 3, search_size, search_size).
+  virtual ImagePort& search_image() noexcept = 0;
 
   // Says whether a box must be given to start with.
   virtual bool needs_box() const noexcept { return true; }
@@ -108,7 +109,7 @@ class CropLoop : public Tracker {
   // Returns the sight of a box that was mapped to the frame: clipped to it, and finite if that box is.
   Sight sight_of(const Box& mapped, double raw_score) const noexcept;
 
-  // The two ways to write search_input(): the square around the last box, or the whole frame without its aspect.
+  // The two ways to write search_image(): the square around the last box, or the whole frame without its aspect.
   CropInfo crop_search(const ImageView& frame);
   CropInfo squeeze_frame(const ImageView& frame);
 
@@ -131,7 +132,7 @@ class CropLoop : public Tracker {
   Cropper template_cropper_;
   Cropper search_cropper_;
   std::shared_ptr<Graph> template_graph_;
-  float* template_image_ = nullptr;
+  ImagePort template_image_;
   bool started_ = false;
   bool seen_ = false;
   int width_ = 0;

@@ -6,6 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "edgetrack/error.hpp"
+#include "edgetrack/kernels/crop.hpp"
+
 namespace edgetrack {
 
 // A named buffer of a compiled graph: float32, C-contiguous, in `shape` order (the last axis varies fastest).
@@ -39,6 +42,18 @@ class Graph {
   // Computes every output from the inputs as they stand; returns when all are complete. Throws EngineError,
   // or the engine's own exception, when the engine fails; the outputs are then unspecified.
   virtual void run() = 0;
+
+  // The way of frames in the device's own memory. fill writes the crop that `task` says to an image input where the
+  // network reads it, past the input's buffer, and returns its spread (see CropInfo); all reading of the frame is over
+  // then. run_filled is run, with that input as fill left it. A graph without this way throws InputError.
+  virtual int fill(std::string_view input, const CropTask& /*task*/) { throw no_way_to(input); }
+  virtual void run_filled(std::string_view input) { throw no_way_to(input); }
+
+ private:
+  static InputError no_way_to(std::string_view input) {
+    return InputError("input '" + std::string(input) + "' cannot be filled from a frame in a device's memory: this " +
+                      "engine reads frames in host memory only");
+  }
 };
 
 }  // namespace edgetrack

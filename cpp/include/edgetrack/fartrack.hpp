@@ -66,7 +66,7 @@ class FarTracker final : public CropLoop {
   // A search graph and the addresses of its buffers.
   struct SearchPort {
     std::shared_ptr<Graph> graph;
-    float* search = nullptr;
+    ImagePort search;
     float* old = nullptr;
     float* newest = nullptr;
     const float* logits = nullptr;
@@ -75,11 +75,11 @@ class FarTracker final : public CropLoop {
   };
 
   SearchPort bind_search(std::shared_ptr<Graph> graph, const char* role, int kept) const;
-  const SearchPort& port() const noexcept { return frame_index() == 0 ? first_ : search_; }
+  SearchPort& port() noexcept { return frame_index() == 0 ? first_ : search_; }
   void fill_slots(const SearchPort& port) const noexcept;
   Sight read(const SearchPort& port, double resize_factor);
 
-  float* search_input() noexcept override { return port().search; }
+  ImagePort& search_image() noexcept override { return port().search; }
   bool template_is_finite() const noexcept override;
   void forget() noexcept override;
   void begin() noexcept override;

@@ -10,6 +10,12 @@ namespace edgetrack {
 // How a frame's bytes are to be read. nv12 is a full-size luma plane and a half-size plane of U, V pairs.
 enum class PixelFormat { bgr, rgb, gray, bgra, rgba, nv12 };
 
+// Where a frame's bytes lie.
+enum class Memory {
+  host,
+  device,  // of the device that runs the networks: addresses mean something to its kernels only
+};
+
 // A frame of width x height pixels. Strides are in bytes and may have any sign and size, so that numpy views
 // such as frame[::-1], frame[:, ::-1] and frame[..., ::-1] are read where they lie. The memory must outlive
 // the view.
@@ -26,6 +32,7 @@ struct ImageView {
   const std::uint8_t* chroma = nullptr;
   std::ptrdiff_t chroma_row_stride = 0;
   std::ptrdiff_t chroma_stride = 1;
+  Memory memory = Memory::host;
 };
 
 // The longest side of a frame, in pixels: a guard against damaged headers, far above any camera.

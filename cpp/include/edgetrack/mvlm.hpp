@@ -77,7 +77,7 @@ class MvlmTracker final : public CropLoop {
   void look_afresh() noexcept;
   bool update_is_due() const noexcept;
 
-  float* search_input() noexcept override { return search_image_; }
+  ImagePort& search_image() noexcept override { return search_image_; }
   bool needs_box() const noexcept override { return spec_.templates > 0; }
   bool template_is_finite() const noexcept override;
   void forget() noexcept override;
@@ -91,7 +91,7 @@ class MvlmTracker final : public CropLoop {
 
   MvlmSpec spec_;
   std::shared_ptr<Graph> search_;
-  float* search_image_ = nullptr;
+  ImagePort search_image_;
   float* text_ = nullptr;
   float* templates_ = nullptr;              // null without templates
   const float* template_tokens_ = nullptr;  // the same

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgetrack.benchmarks.accuracy.loss import LossCounts, count_states
-from edgetrack.benchmarks.accuracy.metrics import (
+from edgetrack.data.metrics import (
     CENTRE_THRESHOLDS,
     GOT10K_THRESHOLDS,
     NORMALISED_THRESHOLDS,

@@ -1,0 +1,108 @@
+"""`edgetrack serve`: a page in the browser to follow targets with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetrack.cli import console
+from edgetrack.cli.options import DeviceOption, EngineOption, JsonOption, ThreadsOption
+from edgetrack.errors import EngineUnavailable, InputError
+
+__all__ = ["run"]
+
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,128}")
+_AUTO = "auto"
+
+
+def run(
+    artifacts: Annotated[
+        list[Path] | None, typer.Argument(help="Folders that `edgetrack export` wrote.", show_default=False)
+    ] = None,
+    *,
+    folder: Annotated[list[Path] | None, typer.Option("--folder", help="Folder of artifacts; may be repeated.")] = None,
+    media: Annotated[
+        list[Path] | None,
+        typer.Option("--media", help="Folder of videos that the page may open; may be repeated."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen at; others than this need --token.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8765,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", help="What visitors need, 16 characters or more; auto: a new one is made and printed."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None, typer.Option("--allow-host", help="Further name of this machine; may be repeated.")
+    ] = None,
+    cameras: Annotated[
+        bool | None,
+        typer.Option("--cameras/--no-cameras", help="Whether cameras may be opened; default: only with 127.0.0.1."),
+    ] = None,
+    streams: Annotated[
+        bool, typer.Option("--streams", help="Let visitors open any address of rtsp or http that they type.")
+    ] = False,
+    device: DeviceOption = "auto",
+    engine: EngineOption = None,
+    threads: ThreadsOption = None,
+    max_upload_mb: Annotated[
+        int, typer.Option("--max-upload-mb", min=0, max=65536, help="Largest video that may be sent; 0: none.")
+    ] = 512,
+    jpeg_quality: Annotated[int, typer.Option("--jpeg-quality", min=10, max=100, help="Of the live pictures.")] = 80,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a page in the browser: choose artifact and source, draw a box or type a sentence, and watch.
+
+    Needs the extra `serve`. Listens at 127.0.0.1 unless told otherwise; Ctrl-C ends it.
+    """
+    try:
+        from edgetrack.serve.app import Options
+        from edgetrack.serve.guard import is_loopback
+        from edgetrack.serve.server import Place, new_token, serve
+    except ImportError as error:
+        raise EngineUnavailable(f"the page needs a web server ({error}): pip install 'edgetrack[serve]'") from error
+    local = is_loopback(host)
+    if token == _AUTO or (token is None and not local):
+        token = new_token()
+    elif token is not None and not _TOKEN.fullmatch(token):
+        raise typer.BadParameter("must be 16 to 128 letters, digits, or . _ ~ -", param_hint="--token")
+    for path in (*(artifacts or ()), *(folder or ()), *(media or ())):
+        if not path.is_dir():
+            raise InputError(f"{path} is no folder; give folders of artifacts (ARTIFACT, --folder) or videos (--media)")
+    place = Place(
+        host=host,
+        port=port,
+        token=token,
+        hosts=_names(local, allow_host or []),
+        artifacts=artifacts or (),
+        folders=folder or (),
+        media=media or (),
+    )
+    options = Options(
+        cameras=local if cameras is None else cameras,
+        streams=streams,
+        max_upload_bytes=max_upload_mb << 20,
+        quality=jpeg_quality,
+        device=device,
+        engine=engine,
+        threads=threads,
+    )
+
+    def ready(address: str) -> None:
+        if as_json:
+            console.emit_json({"schema": 1, "address": address, "token": token})
+        else:
+            console.line(f"open {address} (Ctrl-C ends)")
+
+    serve(place, options, ready)
+
+
+def _names(local: bool, given: list[str]) -> list[str]:
+    """Return the names that visitors may use: bound wider, this machine's own too."""
+    import socket
+
+    return given if local else [*given, socket.gethostname(), socket.getfqdn()]

@@ -1,0 +1,158 @@
+"""The page in a real browser, headless Chromium: from choosing an artifact to the boxes in a file."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("typer")
+pytest.importorskip("cv2")
+pytest.importorskip("playwright")
+from playwright.sync_api import expect, sync_playwright
+from serve_process import server
+
+from edgetrack import demo
+from edgetrack.cli import main
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason=f"no browser here: none of {', '.join(NAMES)} is on the PATH"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    profile = tmp_path_factory.mktemp("profile")
+    with sync_playwright() as tool:
+        context = tool.chromium.launch_persistent_context(
+            profile, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1440, "height": 1000}
+        )
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page of its own; an error in it, a breach of its policy or a request to another host fails the test."""
+    made = browser.new_page()
+    made.set_default_timeout(20_000)
+    wrong: list[str] = []
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    made.on("request", lambda asked: None if "//127.0.0.1:" in asked.url else wrong.append(asked.url))
+    yield made
+    made.close()
+    answers = ("Failed to load resource", "WebSocket connection to")  # refused requests, and the end of the server
+    assert [line for line in wrong if not line.startswith(answers)] == []
+
+
+def draw(page, x: float, y: float, w: float, h: float) -> None:
+    """Drag a box, given in pixels of the clip's frames, 768 wide."""
+    area = page.locator("#overlay").bounding_box()
+    scale = area["width"] / 768
+    page.mouse.move(area["x"] + x * scale, area["y"] + y * scale)
+    page.mouse.down()
+    for part in (0.3, 0.7, 1.0):
+        page.mouse.move(area["x"] + (x + part * w) * scale, area["y"] + (y + part * h) * scale)
+    page.mouse.up()
+
+
+def drawn_box(page) -> list[float]:
+    return [float(page.input_value(f"#box-{part}")) for part in "xywh"]
+
+
+def shown_frame(page) -> int:
+    return int(page.inner_text("#frame").split()[0])
+
+
+def in_phase(page, phase: str) -> None:
+    page.wait_for_selector(f"body[data-phase={phase}]")
+
+
+def ready(page, address: str) -> None:
+    """Open the page, load the only artifact and open the clip, as a visitor does."""
+    page.goto(address)
+    page.wait_for_selector("#connection:not(.off)")
+    page.wait_for_selector("#artifact option:has-text('MiB')", state="attached")
+    page.click("#load")
+    page.wait_for_selector("#step-model.done")
+    page.click("#open-media")
+    page.wait_for_selector("#screen:not(.empty)")
+    in_phase(page, "ready")
+
+
+def test_a_run_from_the_box_to_the_files(page, artifact, tmp_path):
+    with server(tmp_path, artifact) as (_, told):
+        ready(page, told["address"])
+        page.select_option("#pace", "source")
+        draw(page, 286, 321, 195, 110)
+        box = drawn_box(page)
+        assert box == pytest.approx([286, 321, 195, 110], abs=1.5)
+        page.click("#start")
+        in_phase(page, "running")
+        expect(page.locator("#state")).to_have_text(re.compile("TRACKING|UNCERTAIN|LOST"))
+        expect(page.locator("#score")).to_have_text(re.compile(r"^[01]\.\d{3}$"))
+        expect(page.locator("#fps")).to_have_text(re.compile(r"^\d+\.\d$"))
+        expect(page.locator("#stages td", has_text="crop")).to_be_visible()
+        first = page.inner_text("#box")
+        expect(page.locator("#box")).not_to_have_text(first)
+        page.click("#pause")
+        in_phase(page, "paused")
+        held = shown_frame(page)
+        page.click("#step")
+        expect(page.locator("#frame")).to_have_text(f"{held + 1} / 64")
+        page.select_option("#pace", "max")
+        page.click("#resume")
+        in_phase(page, "ended")
+        with page.expect_download() as download:
+            page.select_option("#format", "got10k")
+            page.click("#boxes")
+        words = ("track", artifact, "--source", demo.CLIP, "--init", ",".join(map(str, box)), "--boxes", tmp_path / "b")
+        assert main([*map(str, words)]) == 0
+        assert download.value.path().read_text() == (tmp_path / "b").read_text()
+        with page.expect_download() as download:
+            page.click("#video")
+        assert download.value.suggested_filename == "track.mp4"
+        assert download.value.path().stat().st_size > 10_000
+        expect(page.locator("#error")).to_be_hidden()
+
+
+def test_switching_the_target_of_a_running_video(page, artifact, tmp_path):
+    with server(tmp_path, artifact) as (_, told):
+        ready(page, told["address"])
+        page.select_option("#pace", "source")
+        page.click("#start")
+        expect(page.locator("#error-text")).to_have_text(re.compile("nothing says what to follow"))
+        page.wait_for_timeout(50)
+        draw(page, 286, 321, 195, 110)
+        page.click("#start")
+        in_phase(page, "running")
+        draw(page, 40, 60, 80, 70)
+        expect(page.locator("#held")).to_contain_text("is held for your box")
+        held = shown_frame(page)
+        expect(page.locator("#frame")).not_to_have_text(f"{held} / 64")  # it goes on meanwhile
+        page.click("#switch")
+        expect(page.locator("#held")).to_be_hidden()
+        expect(page.locator("#box")).to_have_text(re.compile(r"^\d\d?\.\d, "))  # at the left, where the car is not
+        in_phase(page, "running")
+        page.click("#stop")
+        in_phase(page, "ready")
+        page.click("#restart")
+        in_phase(page, "running")
+        expect(page.locator("#run-facts")).to_contain_text("Run 2")
+        page.click("#stop")

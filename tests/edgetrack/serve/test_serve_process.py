@@ -1,0 +1,82 @@
+"""The command `serve`: what it prints, refuses, and leaves behind."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("uvicorn")
+pytest.importorskip("typer")
+pytest.importorskip("cv2")
+pytest.importorskip("httpx2")
+import httpx2 as httpx
+from serve_process import server
+
+from edgetrack import demo
+from edgetrack.cli import main
+
+BYTES = {"content-type": "application/octet-stream"}
+
+
+def test_the_server_imports_no_engine_and_nothing_that_builds_for_one():
+    code = "import edgetrack.serve.server, sys; print(*sys.modules)"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    )
+    assert "edgetrack.serve.app" in loaded
+    assert not loaded & {"torch", "onnx", "onnxruntime", "openvino", "cv2", "edgetrack.export"}
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_ends_cleanly_and_removes_what_was_sent(tmp_path, artifact, how):
+    with server(tmp_path, artifact) as (process, told):
+        assert told["token"] is None
+        with httpx.Client(base_url=told["address"]) as client:
+            (listed,) = client.get("/api/choices").json()["artifacts"]
+            assert client.post("/api/load", json={"artifact": listed["id"]}).status_code == 200
+            sent = client.post("/api/uploads/video", content=demo.CLIP.read_bytes(), headers=BYTES).json()
+            assert client.post("/api/open", json={"upload": sent["id"]}).status_code == 200
+            assert client.post("/api/start", json={"box": [286, 321, 195, 111]}).status_code == 200
+            (folder,) = tmp_path.glob("edgetrack-serve-*")
+            assert folder.stat().st_mode & 0o077 == 0
+            assert any(path.name == sent["id"] for path in folder.iterdir())
+        process.send_signal(how)
+        _, err = process.communicate(timeout=30)
+        assert (process.returncode, err) == (0, "")
+    assert list(tmp_path.glob("edgetrack-serve-*")) == []
+
+
+def test_bound_wider_a_token_is_made(tmp_path):
+    with server(tmp_path, "--host", "0.0.0.0") as (_, told):
+        assert len(told["token"]) >= 32
+        assert told["address"].endswith(f"/?token={told['token']}")
+        port = told["address"].split(":")[2].partition("/")[0]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+            assert client.get("/").status_code == 401
+            headers = {"authorization": f"Bearer {told['token']}"}
+            assert client.get("/api/choices", headers=headers).json()["cameras"] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--token", "short"), 2, "16 to 128"),
+        (("--token", "sixteen chars; no"), 2, "16 to 128"),
+        (("--port", "70000"), 2, "65535"),
+        (("nowhere",), 5, "nowhere is no folder"),
+        (("--media", "nowhere"), 5, "nowhere is no folder"),
+        (("--host", "203.0.113.7"), 5, "cannot listen at 203.0.113.7"),
+        (("--host", "no such host"), 5, "cannot listen at no such host"),
+    ],
+)
+def test_what_is_refused_before_serving(capsys, tmp_path, monkeypatch, words, code, message):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert main(["serve", *words]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
