@@ -153,7 +153,7 @@ class Tracker:
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
         image = self._image(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        shown = None if place is None else self.picture(image, place, color)
+        shown = None if place is None else self._shown(image, place, color)
         target = self._target(text, pack, shown)
         start(image, place, color)
         if self._language is not None:
@@ -218,6 +218,13 @@ class Tracker:
         if not language.sees_image:
             raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
         return language.encode(text, self.picture(checked_frame(frame), checked_box(box), color))
+
+    def _shown(self, image: NDArray[np.uint8] | DeviceArray, box: Box, color: str) -> NDArray[np.float32] | None:
+        if isinstance(image, np.ndarray):
+            return self.picture(image, box, color)
+        if self._language is not None and self._language.sees_image:
+            raise InputError("this tracker describes a target by its picture; give init a frame in host memory")
+        return None
 
     def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
         """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
