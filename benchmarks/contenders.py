@@ -134,13 +134,14 @@ def artifact_spec(
 ) -> ContenderSpec:
     """Return the spec of an artifact; see `edgetrack.load` and `Tracker.init` for arguments and errors.
 
-    `usual_text` is for trackers with language that are given neither text nor pack; others do not hear it.
+    `usual_text` is for trackers that encode text and are given neither text nor pack; others do not hear it.
     """
     from edgetrack.artifact import read_artifact
     from edgetrack.runtime.engines import ENGINES
+    from edgetrack.runtime.language_spec import TEXT_ROLE
 
     artifact = read_artifact(path)
-    if text is None and pack is None and "language" in artifact.tracker:
+    if text is None and pack is None and any(entry.role == TEXT_ROLE for entry in artifact.graphs):
         text = usual_text
     return ContenderSpec(
         kind="artifact",
@@ -216,11 +217,11 @@ def described(
 ) -> tuple[str | None, str | TargetPack | None]:
     """Return the text or the pack to start a tracker with.
 
-    One with stand-in weights that cannot encode text is told noise instead: such weights follow nothing, and the time
-    does not depend on what is told.
+    One with stand-in weights that cannot encode text, and is given nothing, is told noise: such weights follow nothing,
+    and the time does not depend on what is told.
     """
     language = tracker.language
-    if language is None or language.encodes or pack is not None or weights != "stand-in":
+    if language is None or language.encodes or text is not None or pack is not None or weights != "stand-in":
         return text, pack
     return None, language.made_up()
 

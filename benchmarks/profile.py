@@ -134,7 +134,7 @@ def _profile(
     graphs = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
     with build_tracker(artifact.tracker, graphs, profiler.engine, language_home(artifact)) as tracker:
         count = len(footage.frames)
-        said = None if tracker.language is None else TEXT
+        said = TEXT if tracker.language is not None and tracker.language.encodes else None
         text, pack = described(tracker, artifact.model.weights, said, None)
         for step in range(updates + 1 + updates // count):
             if step % count == 0:

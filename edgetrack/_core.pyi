@@ -208,7 +208,7 @@ class FarTracker(CropLoop):
 
 @final
 class CentreHeadTracker(CropLoop):
-    """The tracking loop of trackers with a centre head (OSTrack, GRM, ATSTrack) over two compiled graphs.
+    """The tracking loop of trackers with a centre head (OSTrack, GRM, ATSTrack, GLAD) over two compiled graphs.
 
     The raw score is the network's score at the chosen cell, without the window.
     """

@@ -1,4 +1,4 @@
-"""Builds a tracker with a centre head (OSTrack, GRM): opens its graphs and hands them to the compiled core."""
+"""Builds a tracker with a centre head (OSTrack, GRM, GLAD): opens its graphs and hands them to the compiled core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def build_centre_head(spec: Mapping[str, Any], graphs: Mapping[str, GraphFile], 
     """Return the compiled tracker over sessions of the "template" and "search" graphs.
 
     Both have static shapes. What the template graph gives (once per target) is copied to the search graph's inputs of
-    the same names; the search graph gives the maps "score", "size" and "offset". The core checks spec and shapes.
+    the same names; the search graph gives the maps "score", "size" and "offset". The core's set_told fills the inputs
+    that the spec lists as "told". The core checks spec and shapes.
 
     Raises:
         ArtifactError: a value of `spec` is impossible, or something is missing or does not fit.

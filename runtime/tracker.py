@@ -158,7 +158,7 @@ class Tracker:
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
         image = self._image(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        shown = None if place is None else self.picture(image, place, color)
+        shown = None if place is None else self._shown(image, place, color)
         target = self._target(self._said(text, splitter), pack, shown)
         start(image, place, color)
         if self._language is not None:
@@ -228,7 +228,14 @@ class Tracker:
             raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
         return language.encode(said, self.picture(checked_frame(frame), checked_box(box), color))
 
-    def picture(self, frame: NDArray[np.uint8] | DeviceArray, box: Box, color: str) -> NDArray[np.float32] | None:
+    def _shown(self, image: NDArray[np.uint8] | DeviceArray, box: Box, color: str) -> NDArray[np.float32] | None:
+        if isinstance(image, np.ndarray):
+            return self.picture(image, box, color)
+        if self._language is not None and self._language.sees_image:
+            raise InputError("this tracker describes a target by its picture; give init a frame in host memory")
+        return None
+
+    def picture(self, frame: NDArray[np.uint8], box: Box, color: str) -> NDArray[np.float32] | None:
         """Return what the describing graphs are shown of a target, for tools and tests; None where they see nothing.
 
         It is the template's crop, normalised RGB (1, 3, T, T).
@@ -238,11 +245,6 @@ class Tracker:
         """
         if self._language is None or self._picture is None or not self._language.sees_image:
             return None
-        if isinstance(frame, DeviceArray):
-            raise InputError(
-                "this tracker describes a target by its picture in the first frame: give init a numpy array; updates "
-                "may lie in GPU memory"
-            )
         return self._picture.of(frame, box, color)
 
     @property

@@ -64,10 +64,20 @@ def _facts(found: Artifact) -> Iterator[tuple[str, str]]:
     else:
         yield "template", f"{template['size']} px square, {template['factor']:g} times the target"
     yield "search", f"{search['size']} px square, {search['factor']:g} times the target"
+    if isinstance(tracker.get("language"), dict):
+        yield "language", _language(found)
     if isinstance(tracker.get("score"), dict):
         yield "score", _score(tracker["score"])
     yield "verified", str((found.verification or {}).get("verdict", "not verified"))
     yield "built", f"{found.build.time} by edgetrack {found.build.edgetrack}: {found.build.command}"
+
+
+def _language(found: Artifact) -> str:
+    roles = {entry.role for entry in found.graphs}
+    chain = found.tracker["language"].get("chain", ["text"])
+    if "text" in chain and roles.issuperset(chain):
+        return f"text is encoded here, by {', '.join(chain)}"
+    return "follows target packs that `edgetrack encode` made elsewhere"
 
 
 def _score(score: Mapping[str, Any]) -> str:
