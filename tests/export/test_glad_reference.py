@@ -13,7 +13,7 @@ from edgetrack.errors import InputError
 from edgetrack.export.loops.glad import GladReference
 from edgetrack.export.standin import synth_box, synth_frame
 
-# Frames of each recorded run; the plain run needs Stable Diffusion, see test_diffusion.py.
+# Frames of each recorded run; the plain run needs Stable Diffusion's features and is not among them.
 RUNS = [("glad_b256", 2), *(pytest.param(name, None, marks=pytest.mark.big) for name in CASES)]
 
 
