@@ -20,13 +20,12 @@ from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.loops.glad import GladReference
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
 from edgetrack.export.models.centre import SCORE
-from edgetrack.export.models.centre_head import BRANCHES, HEAD_WIDTHS
 from edgetrack.export.models.diffusion import Diffusion, load_diffusion
 from edgetrack.export.models.diffusion_shape import STABLE_DIFFUSION_15
 from edgetrack.export.models.glad_net import GladNet, Pooling
 from edgetrack.export.models.glad_variants import LATENT_GRIDS, GladShape, shape_of
 from edgetrack.export.models.language import DiffusionSide, TextSide
-from edgetrack.export.models.strict import check_entries
+from edgetrack.export.models.network_family import NetworkFamily, head_counters
 from edgetrack.export.standin import noise
 from edgetrack.runtime.clip_tokenizer import TokenRules
 
@@ -67,7 +66,7 @@ _TOLD, _CONTEXT, _NOISY, _LATENT = 1e-4, 1e-4, 1e-3, 2e-2
 """Of keys and values, text features, noisy latents and guided feature maps."""
 
 
-class GladFamily:
+class GladFamily(NetworkFamily[GladNet]):
     """See `ModelFamily`."""
 
     name = "glad"
@@ -76,27 +75,12 @@ class GladFamily:
         """Return the published network without Stable Diffusion, parameters unset."""
         return GladNet(shape_of(variant))
 
-    def build(self, variant: str) -> GladNet:
-        """Return the published network; its memory is untouched until `load_state` fills it."""
-        with torch.device("meta"):
-            net = self.network(variant)
-        return net.to_empty(device="cpu").eval()
-
-    def entries(self, variant: str) -> dict[str, tuple[int, ...]]:
-        """Return name -> shape of the published checkpoint, which is saved without Stable Diffusion."""
-        with torch.device("meta"):
-            net = self.network(variant)
-        return {name: tuple(value.shape) for name, value in net.state_dict().items()}
-
     def unused(self, variant: str) -> dict[str, str]:  # noqa: ARG002 (the same for all)
         """Return the published entries that inference ignores, and why."""
-        counters = {
-            f"head.conv{number}_{branch}.1.num_batches_tracked": "BatchNorm's count of training steps"
-            for branch in BRANCHES
-            for number in range(1, len(HEAD_WIDTHS) + 1)
-        }
         never = "never connected, in training neither"
-        return counters | {f"pm.{k}.{part}.": never for k in range(len(LATENT_GRIDS)) for part in Pooling.UNREAD}
+        return head_counters("head") | {
+            f"pm.{k}.{part}.": never for k in range(len(LATENT_GRIDS)) for part in Pooling.UNREAD
+        }
 
     def load_state(self, net: nn.Module, variant: str, state: Mapping[str, Tensor]) -> None:
         """Load a published checkpoint strictly, in whatever floating-point type; the network has float32.
@@ -107,10 +91,7 @@ class GladFamily:
             CheckpointError: see `check_entries`.
         """
         told = {name: value for name, value in state.items() if name.startswith(DIFFUSION_PREFIX)}
-        published = {name: value for name, value in state.items() if name not in told}
-        check_entries(self, variant, published)
-        own = net.state_dict()
-        net.load_state_dict({name: value.to(own[name]) for name, value in published.items()}, strict=True, assign=True)
+        self.load_published(net, variant, {name: value for name, value in state.items() if name not in told})
         if told:
             bare = {name.removeprefix(DIFFUSION_PREFIX): value for name, value in told.items()}
             _network(net).add_diffusion(load_diffusion(bare, DIFFUSION))

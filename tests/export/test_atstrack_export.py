@@ -11,6 +11,7 @@ import pytest
 import small_atstrack
 import torch
 from bench_case import bench_entry
+from drawn_clip import HEIGHT, WIDTH, drawn_clip
 
 import edgetrack
 from edgetrack import demo
@@ -18,7 +19,7 @@ from edgetrack.cli import main
 from edgetrack.errors import InputError, ParityError
 from edgetrack.export.graphs import atstrack as graphs
 from edgetrack.export.loops.atstrack import AtsReference
-from edgetrack.export.parity.clip import Clip, open_clip
+from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.pipeline import export_tracker, verify_artifact
 from edgetrack.export.standin import synth_box, synth_frame
@@ -26,16 +27,11 @@ from edgetrack.export.standin import synth_box, synth_frame
 pytest.importorskip("typer")
 pytest.importorskip("tokenizers")
 FRAMES = 24
-HEIGHT, WIDTH = 150, 200
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Clip:
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(FRAMES):
-        cv2.imwrite(str(folder / f"{index:02}.png"), synth_frame(index, HEIGHT, WIDTH)[..., ::-1])
-    return open_clip(folder, synth_box(0, HEIGHT, WIDTH))
+    return drawn_clip(tmp_path_factory.mktemp("clip"), FRAMES)
 
 
 @dataclass(frozen=True)

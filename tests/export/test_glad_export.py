@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import small_glad
 import torch
+from drawn_clip import HEIGHT, WIDTH, drawn_clip
 from small_glad import SMALL
 
 import edgetrack
@@ -20,23 +21,18 @@ from edgetrack.errors import InputError, ParityError
 from edgetrack.export.graphs import glad as graphs
 from edgetrack.export.models import glad as module
 from edgetrack.export.models.glad import GLAD
-from edgetrack.export.parity.clip import Clip, open_clip
+from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.pipeline import export_tracker, verify_artifact
 from edgetrack.export.standin import synth_box, synth_frame
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
 FRAMES = 10
-HEIGHT, WIDTH = 150, 200
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Clip:
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(FRAMES):
-        cv2.imwrite(str(folder / f"{index:02}.png"), synth_frame(index, HEIGHT, WIDTH)[..., ::-1])
-    return open_clip(folder, synth_box(0, HEIGHT, WIDTH))
+    return drawn_clip(tmp_path_factory.mktemp("clip"), FRAMES)
 
 
 @dataclass(frozen=True)

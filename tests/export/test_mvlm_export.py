@@ -10,6 +10,7 @@ import pytest
 import small_mvlm
 import torch
 from bench_case import bench_entry
+from drawn_clip import HEIGHT, WIDTH, drawn_clip
 
 import edgetrack
 from edgetrack.cli import main
@@ -18,25 +19,20 @@ from edgetrack.export.graphs import mvlm as graphs
 from edgetrack.export.loops.mvlm import MvlmReference
 from edgetrack.export.models import mvlm as module
 from edgetrack.export.models.mvlm_variants import GateRule
-from edgetrack.export.parity.clip import Clip, open_clip
+from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.report import ParityReport
 from edgetrack.export.pipeline import export_tracker, verify_artifact
 from edgetrack.export.standin import synth_box, synth_frame
 
 pytest.importorskip("tokenizers")
 FRAMES = 12
-HEIGHT, WIDTH = 150, 200
 # With these the small network's loop goes through both views.
 GATE = {"tf": GateRule(0.9, 0.02, 0.4, 0.4, 0.1), "bbox": GateRule(0.9, 0.02, 0.5, 0.5, 0.1)}
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Clip:
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(FRAMES):
-        cv2.imwrite(str(folder / f"{index:02}.png"), synth_frame(index, HEIGHT, WIDTH)[..., ::-1])
-    return open_clip(folder, synth_box(0, HEIGHT, WIDTH))
+    return drawn_clip(tmp_path_factory.mktemp("clip"), FRAMES)
 
 
 @dataclass(frozen=True)
