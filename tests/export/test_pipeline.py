@@ -231,8 +231,12 @@ def test_plan_names_the_folder_and_the_command():
     assert plan.command == ("edgetrack export toy-one --weights 'some file.pth' --target openvino --precision fp16")
 
 
+# The shallowest and the deepest in every run; the rest, which takes minutes, with the large networks.
+MARKS = {"pico": (), ("tiny", "onnx"): pytest.mark.slow}
 REAL = [
-    pytest.param(f"fartrack-{size}", target, precision, marks=() if size == "pico" else pytest.mark.slow)
+    pytest.param(
+        f"fartrack-{size}", target, precision, marks=MARKS.get(size, MARKS.get((size, target), pytest.mark.big))
+    )
     for size in ("pico", "nano", "tiny")
     for target, precision in (("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "fp16"))
     if (size, precision) != ("nano", "fp16")
