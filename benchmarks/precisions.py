@@ -29,7 +29,7 @@ from edgetrack.benchmarks.frames import load_footage
 from edgetrack.benchmarks.loop import Plan
 from edgetrack.benchmarks.program import new_parser, run_program
 from edgetrack.cli import console
-from edgetrack.data.metrics import CONVENTIONS, box_iou, present
+from edgetrack.data.metrics import CONVENTIONS, box_iou, follows
 from edgetrack.demo import demo_weights
 from edgetrack.errors import ArtifactError, EdgetrackError, EngineUnavailable, InputError
 from edgetrack.export.targets import target_of
@@ -43,7 +43,6 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 _UPDATES, _WARMUP = 320, 64
 _STAND_IN = "stand-in"
-_FOLLOWS = 0.5
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ def _overlap(base: Sequence[SequenceRecord], other: Sequence[SequenceRecord]) ->
     for one, two in zip(base, other, strict=True):
         boxes, truth = one.raw_array(), one.truth_array()
         found.append(box_iou(two.raw_array(), boxes)[1:])
-        followed.append((present(truth) & (np.nan_to_num(box_iou(boxes, truth)) > _FOLLOWS))[1:])
+        followed.append(follows(boxes, truth)[1:])
     overlaps, chosen = np.concatenate(found), np.concatenate(followed)
     return float(overlaps.mean()), float(overlaps[chosen].mean()) if chosen.any() else None
 

@@ -189,7 +189,7 @@ def mark_best(rows: Sequence[dict[str, Any]]) -> None:
     """Set `best` of proven rows: no other such is at least as accurate and as fast, and better in one of the two."""
     proven = [row for row in rows if row["error"] is None and row["unproven"] is None]
     for row in rows:
-        row["best"] = any(row is one for one in proven) and not any(
+        row["best"] = row in proven and not any(
             other["auc"] >= row["auc"]
             and other["fps"] >= row["fps"]
             and (other["auc"], other["fps"]) != (row["auc"], row["fps"])

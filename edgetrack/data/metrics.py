@@ -40,6 +40,7 @@ from edgetrack.errors import InputError
 __all__ = [
     "CENTRE_THRESHOLDS",
     "CONVENTIONS",
+    "FOLLOWS",
     "GOT10K_THRESHOLDS",
     "NORMALISED_THRESHOLDS",
     "OVERLAP_THRESHOLDS",
@@ -47,6 +48,7 @@ __all__ = [
     "PytrackingCurves",
     "PytrackingScores",
     "box_iou",
+    "follows",
     "got10k_overlaps",
     "got10k_scores",
     "present",
@@ -57,6 +59,8 @@ __all__ = [
 Boxes = NDArray[np.float64]
 
 OVERLAP_THRESHOLDS: NDArray[np.float64] = np.arange(0.0, 1.05, 0.05)[:21]
+FOLLOWS = 0.5
+"""Overlap with the truth above which a tracker is said to follow its target."""
 CENTRE_THRESHOLDS: NDArray[np.float64] = np.arange(51, dtype=np.float64)
 NORMALISED_THRESHOLDS: NDArray[np.float64] = np.arange(51, dtype=np.float64) / 100
 GOT10K_THRESHOLDS: NDArray[np.float64] = np.linspace(0, 1, 101)
@@ -117,6 +121,11 @@ def present(truth: Boxes) -> NDArray[np.bool_]:
     sized = np.nan_to_num(truth[:, 2:]) > 0
     found: NDArray[np.bool_] = np.logical_and.reduce(np.concatenate([np.isfinite(truth), sized], axis=1), axis=1)
     return found
+
+
+def follows(boxes: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell in which frames boxes overlap the truth, both (frames, 4), by more than half; in none where it is absent."""
+    return present(truth) & (np.nan_to_num(box_iou(boxes, truth)) > FOLLOWS)
 
 
 def box_iou(first: Boxes, second: Boxes) -> NDArray[np.float64]:

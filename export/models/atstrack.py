@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgetrack.errors import InputError
 from edgetrack.export.graphs.atstrack import SearchGraph, TextGraph
 from edgetrack.export.graphs.centre import TemplateGraph
 from edgetrack.export.loops.atstrack import AtsReference
@@ -19,7 +18,7 @@ from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.models.atstrack_net import CLIP_PREFIX, TEXT_SHAPE, AtsNet
 from edgetrack.export.models.atstrack_variants import PHRASES, SlotRule, shape_of
-from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
+from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.centre import SCORE
 from edgetrack.export.models.centre import THRESHOLDS as CENTRE_THRESHOLDS
 from edgetrack.export.models.language import TextSide
@@ -160,10 +159,7 @@ class AtsFamily(NetworkFamily[AtsNet]):
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:  # noqa: ARG002 (the same for all)
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
-        if precision not in THRESHOLDS:
-            known = ", ".join(THRESHOLDS)
-            raise InputError(f"{self.name} states no limits for precision {precision!r}; known: {known}")
-        return THRESHOLDS[precision]
+        return stated_limits(self.name, THRESHOLDS, precision)
 
     @torch.no_grad()
     def parity_inputs(

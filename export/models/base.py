@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetrack.errors import InputError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -31,6 +33,7 @@ __all__ = [
     "ReferenceTracker",
     "Thresholds",
     "Variant",
+    "stated_limits",
 ]
 
 
@@ -147,6 +150,17 @@ class Thresholds:
     followed_iou: float = 0.0
     tensor_scale: Mapping[str, float] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
+
+
+def stated_limits(family: str, table: Mapping[str, Thresholds], precision: str) -> Thresholds:
+    """Return what a family states for a precision.
+
+    Raises:
+        InputError: nothing.
+    """
+    if precision not in table:
+        raise InputError(f"{family} states no limits for precision {precision!r}; known: {', '.join(table)}")
+    return table[precision]
 
 
 class ParityInput(NamedTuple):

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgetrack.errors import InputError
 from edgetrack.export.graphs.centre import TemplateGraph
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX, CentreReference
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
-from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
+from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.centre_net import CentreNet
 from edgetrack.export.models.centre_variants import shape_of
 from edgetrack.export.models.network_family import NetworkFamily, head_counters
@@ -128,10 +127,7 @@ class CentreFamily(NetworkFamily[CentreNet[Any]]):
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:  # noqa: ARG002 (the same for all)
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
-        if precision not in THRESHOLDS:
-            known = ", ".join(THRESHOLDS)
-            raise InputError(f"{self.name} states no limits for precision {precision!r}; known: {known}")
-        return THRESHOLDS[precision]
+        return stated_limits(self.name, THRESHOLDS, precision)
 
     @torch.no_grad()
     def parity_inputs(

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgetrack.errors import InputError
 from edgetrack.export.graphs.fartrack import SearchGraph, TemplateGraph
 from edgetrack.export.loops import fartrack as loop
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models import find_variant
-from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
+from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.fartrack_net import (
     BLOCKS,
     CHANNELS,
@@ -201,10 +200,7 @@ class FarTrackFamily:
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
-        if precision not in THRESHOLDS:
-            known = ", ".join(THRESHOLDS)
-            raise InputError(f"fartrack states no limits for precision {precision!r}; known: {known}")
-        found = THRESHOLDS[precision]
+        found = stated_limits(self.name, THRESHOLDS, precision)
         if kept_tokens(variant) == TEMPLATE_TOKENS:
             found = replace(found, swapped=None)
         if find_variant(variant).flavour == "sparse":

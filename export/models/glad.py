@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgetrack.errors import InputError
 from edgetrack.export.graphs.diffusion import NOISES, LatentGraph, diffusion_graphs
 from edgetrack.export.graphs.glad import PoolGraph, SearchGraph, TemplateGraph, told_names
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.loops.glad import GladReference
-from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
+from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.centre import SCORE
+from edgetrack.export.models.centre import THRESHOLDS as CENTRE_THRESHOLDS
 from edgetrack.export.models.diffusion import Diffusion, load_diffusion
 from edgetrack.export.models.diffusion_shape import STABLE_DIFFUSION_15
 from edgetrack.export.models.glad_net import GladNet, Pooling
@@ -51,16 +51,7 @@ THRESHOLDS = {
         margin=2e-5,
         forced_iou=0.99,
     ),
-    "fp16": Thresholds(
-        {},
-        box_px=float("inf"),
-        min_iou=0.0,
-        mean_iou=0.0,
-        margin=2e-3,
-        corner_px=float("inf"),
-        forced_iou=0.95,
-        followed_iou=0.95,
-    ),
+    "fp16": CENTRE_THRESHOLDS["fp16"],
 }
 _TOLD, _CONTEXT, _NOISY, _LATENT = 1e-4, 1e-4, 1e-3, 2e-2
 """Of keys and values, text features, noisy latents and guided feature maps."""
@@ -182,10 +173,7 @@ class GladFamily(NetworkFamily[GladNet]):
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
-        if precision not in THRESHOLDS:
-            known = ", ".join(THRESHOLDS)
-            raise InputError(f"{self.name} states no limits for precision {precision!r}; known: {known}")
-        found = THRESHOLDS[precision]
+        found = stated_limits(self.name, THRESHOLDS, precision)
         if not found.tensor_max_abs:
             return found
         shape = shape_of(variant)

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgetrack.errors import InputError
 from edgetrack.export.graphs.mvlm import SearchGraph, TemplateGraph
 from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.loops.mvlm import CLIP_MARGIN_PX, MvlmReference
-from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds
+from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.clip_text import text_graph
 from edgetrack.export.models.language import TextSide
 from edgetrack.export.models.mvlm_net import CLIP_PREFIX, TEXT_SHAPE, MvlmNet
@@ -173,10 +172,7 @@ class MvlmFamily(NetworkFamily[MvlmNet]):
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
-        if precision not in THRESHOLDS:
-            known = ", ".join(THRESHOLDS)
-            raise InputError(f"{self.name} states no limits for precision {precision!r}; known: {known}")
-        found = THRESHOLDS[precision]
+        found = stated_limits(self.name, THRESHOLDS, precision)
         if shape_of(variant).templates:
             return found
         limits = {name: limit for name, limit in found.tensor_max_abs.items() if name != "tokens"}

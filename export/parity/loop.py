@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgetrack.data.metrics import FOLLOWS
 from edgetrack.demo import TEXT
 from edgetrack.errors import InputError
 from edgetrack.export.parity.bins import bin_reach
@@ -21,7 +22,6 @@ __all__ = ["ArtifactLoop", "Box", "ClosedLoop", "compare_loops", "largest_differ
 
 Box = tuple[float, float, float, float]
 
-_FOLLOWS = 0.5  # overlap with the truth
 _NOT_FINITE_PX = 1e9  # reports are JSON, which has no infinity
 
 
@@ -144,7 +144,7 @@ def compare_loops(
             expected, found = reference.update(frame), candidate.update(frame)
             overlaps.append(iou(expected, found))
             distances.append(largest_difference(expected, found))
-            following.append(index < len(truth) and iou(expected, truth[index]) > _FOLLOWS)
+            following.append(index < len(truth) and iou(expected, truth[index]) > FOLLOWS)
             smallest += minimum_px is not None and min(expected[2:]) <= minimum_px
         if on_frame is not None:
             on_frame()

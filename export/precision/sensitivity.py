@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.data.metrics import OVERLAP_THRESHOLDS, box_iou, present
+from edgetrack.data.metrics import OVERLAP_THRESHOLDS, box_iou, follows, present
 from edgetrack.errors import ParityError
 from edgetrack.export.precision.clips import Section
 from edgetrack.export.precision.loops import open_loop, track
@@ -33,7 +33,6 @@ __all__ = ["Group", "Point", "Sensitivity", "choose", "fewest", "groups_of", "ho
 
 _SAMPLES = 3  # inputs of a graph on which each group is rounded alone
 _CLIP_FRAMES, _FRAMES = 60, 240  # of the held-out part: of one clip, and in all
-_FOLLOWS = 0.5
 _OPERATION = re.compile(r"\.[^.]+(\.\d+)?$")
 
 Boxes = list[NDArray[np.float64]]
@@ -230,10 +229,7 @@ class _Judge:
     def _compared(self, kept: int, share: float, boxes: Boxes) -> Point:
         pairs = list(zip(boxes, self._float, self._truth, strict=True))
         errors = np.concatenate([np.abs(a - b)[1:].max(axis=1) for a, b, _ in pairs])
-        overlaps = [
-            box_iou(a, b)[1:][present(true)[1:] & (np.nan_to_num(box_iou(b, true))[1:] > _FOLLOWS)]
-            for a, b, true in pairs
-        ]
+        overlaps = [box_iou(a, b)[1:][follows(b, true)[1:]] for a, b, true in pairs]
         joined = np.concatenate(overlaps)
         auc = score(boxes, self._truth)
         iou = float(joined.mean()) if len(joined) else None
