@@ -115,21 +115,22 @@ def test_freed_blocks_go_back():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("engine", "links"), [("onnxruntime", 12), ("openvino", 6)])
-def test_weights_are_resident_once(engine, links, tmp_path, monkeypatch):
-    """Of a ViT-B's size for ONNX Runtime: without `returning_blocks` it was seen to take 210 MB beyond these."""
+@pytest.mark.parametrize(("engine", "beyond"), [("onnxruntime", 40 * MEGABYTE), ("openvino", 150 * MEGABYTE)])
+def test_weights_are_resident_once(engine, beyond, tmp_path, monkeypatch):
+    """Of a ViT-B's size. Without `returning_blocks` ONNX Runtime was seen to take 210 MB beyond the weights; without
+    `dropping_pages` OpenVINO 420 MB. How far OpenVINO runs ahead of the thread that drops its pages is chance."""
     pytest.importorskip("onnx")
     pytest.importorskip(engine)
     from edgetrack.benchmarks import matrix_rate
 
-    monkeypatch.setattr(matrix_rate, "_MOST_LINKS", links)
+    monkeypatch.setattr(matrix_rate, "_MOST_LINKS", 12)
     path = tmp_path / "chain.onnx"
     path.write_bytes(matrix_rate._file(matrix_rate.Chain(8, 768)))
     size = path.stat().st_size
-    assert size > links * 32 * MEGABYTE
+    assert size > 12 * 32 * MEGABYTE
     if engine == "openvino":
         import openvino
 
         model, path = openvino.Core().read_model(str(path)), path.with_suffix(".xml")
         openvino.save_model(model, str(path), compress_to_fp16=False)
-    assert run(LOADED, str(path), engine) < 1.3 * size + 40 * MEGABYTE
+    assert run(LOADED, str(path), engine) < 1.3 * size + beyond
