@@ -13,7 +13,7 @@ from edgetrack.serve.catalog import camera, stream
 from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import NotAllowed, NotNow
 from edgetrack.serve.model import ModelChoice
-from edgetrack.serve.requests import Body, read_settings, read_target, whole_number
+from edgetrack.serve.requests import Body, read_settings, read_target, read_thresholds, whole_number
 
 if TYPE_CHECKING:
     from edgetrack.serve.app import Desk
@@ -116,4 +116,5 @@ COMMANDS: dict[str, Command] = {
     "settings": Command(
         ("pace", "every"), lambda desk, body: desk.session.set(read_settings(body, desk.session.settings))
     ),
+    "thresholds": Command(("values",), lambda desk, body: desk.session.set_thresholds(read_thresholds(body))),
 }

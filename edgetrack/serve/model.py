@@ -36,12 +36,14 @@ class LoadedModel:
 
     Attributes:
         tracker: of the thread that loaded it.
-        facts: for people: names, engine and device, and what it wants to be told.
+        facts: for people: names, engine and device, what it wants to be told, and its thresholds as they were exported.
+        thresholds: of the tracker, as they are now; any thread may read them.
     """
 
     def __init__(self, tracker: Tracker, facts: dict[str, Any], text_side: TextSide | None) -> None:
         self.tracker = tracker
         self.facts = facts
+        self.thresholds: Mapping[str, float] = tracker.thresholds
         self._text_side = text_side
 
     def describe(self, text: str | None, pack: Path | None) -> Future[TargetPack | None] | None:
@@ -50,6 +52,11 @@ class LoadedModel:
         The future raises the errors of `Language.target`.
         """
         return None if self._text_side is None else self._text_side.describe(text, pack)
+
+    def set_thresholds(self, values: Mapping[str, float]) -> None:
+        """See `Tracker.set_thresholds`."""
+        self.tracker.set_thresholds(values)
+        self.thresholds = self.tracker.thresholds
 
     def details(self) -> dict[str, Any]:
         """Return what the family's core tells besides, by name; numbers that are none are left out."""
@@ -114,8 +121,17 @@ def load_model(choice: ModelChoice) -> LoadedModel:
         "needs_text": language is not None and language.spec.without_text == "refuse",
         "needs_box": language is None or not language.spec.without_box,
         "has_encoder": any(entry.role == "text" for entry in artifact.graphs),
+        "thresholds": _thresholds(tracker),
     }
     return LoadedModel(tracker, facts, None if language is None else TextSide(artifact, choice))
+
+
+def _thresholds(tracker: Tracker) -> dict[str, dict[str, float]]:
+    ranges = tracker.threshold_ranges
+    return {
+        name: {"exported": value, "least": ranges[name][0], "most": ranges[name][1]}
+        for name, value in tracker.thresholds.items()
+    }
 
 
 def _verdict(verification: Mapping[str, Any] | None) -> str:

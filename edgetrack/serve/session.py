@@ -6,7 +6,7 @@ see lies in a slot that holds the latest frame only, so that nobody who looks ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +127,10 @@ class Session:
         """Change the settings."""
         return self._worker.submit(lambda: setattr(self._loop, "settings", settings))
 
+    def set_thresholds(self, values: Mapping[str, float]) -> Future[None]:
+        """Change some of the tracker's thresholds, from its next frame on; see `Tracker.set_thresholds`."""
+        return self._worker.submit(lambda: self._loop.loaded.set_thresholds(values))
+
     def pin(self, number: int) -> bool:
         """Keep a frame for a box that is being drawn on it; False where it has gone."""
         return self._playback.kept.pin(number)
@@ -162,6 +166,7 @@ class Session:
             "run": None if run is None else run.facts(),
             "fps": loop.clock.fps() if loop.phase is Phase.RUNNING else None,
             "stages_ms": loop.clock.stages_ms(),
+            "thresholds": {} if model is None else dict(model.thresholds),
             "settings": {"pace": loop.settings.pace, "every": loop.settings.every},
         }
 

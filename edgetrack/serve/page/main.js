@@ -4,6 +4,7 @@ import { get, post, upload } from "/page/api.js";
 import { connect } from "/page/live.js";
 import { el, fill, showNumbers, showStatus } from "/page/panels.js";
 import { Screen } from "/page/screen.js";
+import { Thresholds } from "/page/thresholds.js";
 import { Timeline } from "/page/timeline.js";
 
 const BOX = ["box-x", "box-y", "box-w", "box-h"];
@@ -41,6 +42,7 @@ const screen = new Screen({
     attempt(() => post("pin", { frame }));
   },
 });
+const thresholds = new Thresholds((values) => attempt(() => post("thresholds", { values })));
 const timeline = new Timeline((frame) => attempt(() => post("seek", { frame })));
 
 // Model.
@@ -183,6 +185,7 @@ on("seek", () => post("seek", { frame: Number(el("seek").value) }), "change");
 el("seek").addEventListener("input", () => (el("seek-at").textContent = el("seek").value));
 on("pace", () => post("settings", { pace: el("pace").value }), "change");
 on("every", () => post("settings", { every: Number(el("every").value) }), "change");
+on("as-exported", () => post("thresholds", { values: thresholds.exported }));
 on("show-box", () => ((screen.showBox = el("show-box").checked), screen.redraw()), "change");
 on("show-raw", () => ((screen.showRaw = el("show-raw").checked), screen.redraw()), "change");
 on("format", () => el("boxes").setAttribute("href", `/api/boxes?format=${el("format").value}`), "change");
@@ -209,6 +212,7 @@ connect({
     el("plot-hint").textContent = next.source?.count ? "click to go to a frame" : "";
     if (document.activeElement !== el("pace")) el("pace").value = next.settings.pace;
     if (document.activeElement !== el("every")) el("every").value = next.settings.every;
+    thresholds.show(next.model, next.thresholds);
     showStatus(next);
   },
   onPicture: (header, bitmap) => {

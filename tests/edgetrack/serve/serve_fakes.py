@@ -95,6 +95,7 @@ class FakeTracker:
         self.core = SimpleNamespace(mode="local", confidence=float("nan"))
         self.box = self.raw_box = BOX
         self.score = 1.0
+        self.thresholds: dict[str, float] = {}
         self.state = SimpleNamespace(name="TRACKING")
         self.timings_ms = {"crop": 1.0, "run": 2.0, "total": 3.5}
 

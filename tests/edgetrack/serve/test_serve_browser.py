@@ -89,12 +89,19 @@ def in_phase(page, phase: str) -> None:
     page.wait_for_selector(f"body[data-phase={phase}]")
 
 
-def ready(page, address: str, video: str) -> None:
-    """Open the page, load the only artifact and open a video, as a visitor does."""
+def load(page, name: str) -> None:
+    """Choose an artifact by its name and load it; none: the only one."""
+    if name:
+        page.select_option("#artifact", label=page.inner_text(f"#artifact option:has-text('{name} (')"))
+    page.click("#load")
+
+
+def ready(page, address: str, video: str, name: str = "") -> None:
+    """Open the page, load an artifact and open a video, as a visitor does."""
     page.goto(address)
     page.wait_for_selector("#connection:not(.off)")
     page.wait_for_selector("#artifact option:has-text('MiB')", state="attached")
-    page.click("#load")
+    load(page, name)
     page.wait_for_selector("#step-model.done")
     page.select_option("#media", video)
     page.click("#open-media")
@@ -174,3 +181,33 @@ def test_live_numbers_and_switching_the_target_of_a_running_video(page, artifact
         in_phase(page, "running")
         page.click("#stop")
         in_phase(page, "ready")
+
+
+def test_thresholds_are_shown_where_there_are_some(page, artifact, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("tokenizers")
+    from tiny_mvlm_artifact import write_artifact
+
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    write_artifact(folder / "mvlm")
+    shutil.copytree(artifact, folder / "plain")
+    with server(tmp_path, "--folder", folder) as (_, told):
+        ready(page, told["address"], "bundled/car.mp4", "mvlm")
+        expect(page.locator("#thresholds")).to_be_visible()
+        expect(page.locator("#threshold-rows label")).to_have_text(["tau0.00", "omega0.40", "lambda0.40", "psi0.10"])
+        page.fill("#text", "the red car")
+        page.click("#start")
+        page.click("#pause")
+        in_phase(page, "paused")
+        page.locator("#threshold-tau").fill("0.9")  # moves the slider, as a drag does
+        expect(page.locator("#threshold-rows")).to_contain_text("0.90")
+        page.click("#step")
+        expect(page.locator("#state")).to_have_text("LOST")
+        page.click("#as-exported")
+        expect(page.locator("#threshold-rows")).to_contain_text("tau0.00")
+        page.click("#stop")
+        in_phase(page, "ready")
+        load(page, "plain")
+        expect(page.locator("#model-facts")).to_contain_text("fartrack-tiny-test")
+        expect(page.locator("#thresholds")).to_be_hidden()
