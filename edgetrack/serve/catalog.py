@@ -44,6 +44,25 @@ class Artifacts:
             raise InputError(f"artifact {str(name)[:80]!r} is not in the list; choose one of it")
         return found[name]
 
+    def describer(self, path: Path) -> Path | None:
+        """Return another artifact of the same weights that describes targets, which this one may not do by itself."""
+        from edgetrack.artifact import read_artifact
+        from edgetrack.serve.describe import describes
+
+        wanted = read_artifact(path, verify_checksums=False).model
+        for other in self._all().values():
+            try:
+                found = read_artifact(other, verify_checksums=False)
+                same = (found.model.variant, found.model.checkpoint_sha256) == (
+                    wanted.variant,
+                    wanted.checkpoint_sha256,
+                )
+                if same and describes(found):
+                    return other
+            except ArtifactError:
+                continue
+        return None
+
     def _all(self) -> dict[str, Path]:
         paths = list(self._given)
         for folder in self._folders:

@@ -38,7 +38,8 @@ def _load(desk: Desk, body: Body) -> Future[Any]:
         if value is not None and (not isinstance(value, str) or len(value) > _MOST_NAME):
             raise InputError(f"{name} is {str(value)[:_MOST_NAME]!r}, must be a name as 'cpu'")
     path = desk.artifacts.path(body.get("artifact"))
-    return desk.session.load(ModelChoice(path, device or "auto", engine, desk.options.threads))
+    describer = desk.artifacts.describer(path)
+    return desk.session.load(ModelChoice(path, device or "auto", engine, desk.options.threads, describer))
 
 
 def _open(desk: Desk, body: Body) -> Future[Any]:

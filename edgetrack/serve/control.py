@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgetrack.errors import InputError
+
+if TYPE_CHECKING:
+    from edgetrack.runtime.target_pack import TargetPack
 
 __all__ = ["ACTIVE", "PACES", "Phase", "Settings", "SourceChoice", "Target"]
 
@@ -40,14 +43,14 @@ class SourceChoice:
 
 @dataclass(frozen=True)
 class Target:
-    """What to follow: a box (x, y, w, h) in pixels, a text, or the path of a target pack; a box and one of these.
+    """What to follow: a box (x, y, w, h) in pixels, a text, or a target pack; a box and one of these.
 
     frame: number of the frame that the box was drawn on; None: the one that is shown.
     """
 
     box: tuple[float, float, float, float] | None = None
     text: str | None = None
-    pack: Path | None = None
+    pack: TargetPack | None = None
     frame: int | None = None
 
 

@@ -6,12 +6,16 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from edgetrack.errors import EdgetrackError, InputError
 from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import NotNow, one_line
 from edgetrack.serve.feed import Opener
+
+if TYPE_CHECKING:
+    from edgetrack.runtime.target_pack import TargetPack
 
 __all__ = ["TooLarge", "Uploads", "display_name"]
 
@@ -34,7 +38,7 @@ class Uploads:
         self._max_bytes = max_bytes
         self._opener = opener
         self._videos: OrderedDict[str, SourceChoice] = OrderedDict()
-        self._packs: OrderedDict[str, Path] = OrderedDict()
+        self._packs: OrderedDict[str, TargetPack] = OrderedDict()
         self._coming = 0
 
     async def receive(self, chunks: AsyncIterator[bytes], announced: int | None, most: int | None = None) -> Path:
@@ -65,8 +69,8 @@ class Uploads:
             self._coming -= 1
         return path
 
-    def accept_video(self, path: Path, label: str) -> str:
-        """Keep a received file as a video and return its id.
+    def accept_video(self, path: Path, label: str) -> dict[str, str]:
+        """Keep a received file as a video and return its `id`.
 
         Raises:
             InputError: it is none; it is removed then.
@@ -83,21 +87,25 @@ class Uploads:
         self._videos[path.name] = SourceChoice(str(path), label)
         while len(self._videos) > _MOST_KEPT:
             Path(self._videos.popitem(last=False)[1].name).unlink(missing_ok=True)
-        return path.name
+        return {"id": path.name}
 
-    def accept_pack(self, path: Path, label: str) -> str:
-        """Keep a received file as a target pack and return its id; InputError as `accept_video`."""
+    def accept_pack(self, path: Path, label: str) -> dict[str, str]:
+        """Read a received file as a target pack, remove it, and return the pack's `id`, `text` and `variant`.
+
+        Raises:
+            InputError: it is none.
+        """
         from edgetrack.runtime.target_pack import read_pack
 
         try:
-            read_pack(path)
+            pack = self._packs[path.name] = read_pack(path)
         except EdgetrackError as error:
-            path.unlink(missing_ok=True)
             raise InputError(one_line(error).replace(str(path), label)) from error
-        self._packs[path.name] = path
+        finally:
+            path.unlink(missing_ok=True)
         while len(self._packs) > _MOST_KEPT:
-            self._packs.popitem(last=False)[1].unlink(missing_ok=True)
-        return path.name
+            self._packs.popitem(last=False)
+        return {"id": path.name, "text": pack.text[:_MOST_LABEL], "variant": pack.made_by.variant[:_MOST_LABEL]}
 
     def video(self, name: object) -> SourceChoice:
         """Return a video by its id; InputError where there is none."""
@@ -105,7 +113,7 @@ class Uploads:
             raise InputError(f"upload {str(name)[:80]!r} is not here; send the file again")
         return self._videos[name]
 
-    def pack(self, name: object) -> Path:
+    def pack(self, name: object) -> TargetPack:
         """Return a target pack by its id; InputError where there is none."""
         if not isinstance(name, str) or name not in self._packs:
             raise InputError(f"target pack {str(name)[:80]!r} is not here; send the file again")

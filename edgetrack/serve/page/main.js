@@ -170,11 +170,23 @@ on("locate", async () => {
 on("text", () => {
   pack = null;
   el("pack").value = "";
+  el("pack-facts").textContent = "";
 }, "input");
 on("pack", async () => {
   const [file] = el("pack").files;
-  pack = file ? (await upload("pack", file)).id : null;
-  if (pack) el("text").value = "";
+  pack = null;
+  el("pack-facts").textContent = "";
+  if (!file) return;
+  try {
+    if (file.size > choices.max_pack_bytes) throw new Error(`${file.name} is too large for a target pack`);
+    const sent = await upload("pack", file);
+    pack = sent.id;
+    el("text").value = "";
+    el("pack-facts").textContent = `“${sent.text}”, made for ${sent.variant}`;
+  } catch (error) {
+    el("pack").value = "";
+    throw error;
+  }
 }, "change");
 
 // Run.

@@ -136,9 +136,12 @@ class FakeTextSide:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self.at_work = ""
+        self.views: list = []
         self._thread = ThreadPoolExecutor(1)
 
-    def describe(self, text, pack):
+    def describe(self, text, pack, view):
+        self.views.append(view)
         return self._thread.submit(self._encode, text)
 
     def _encode(self, text):

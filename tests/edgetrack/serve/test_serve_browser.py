@@ -16,6 +16,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect, sync_playwright
 from serve_process import server
 
+import edgetrack
 from edgetrack import demo
 from edgetrack.cli import main
 from edgetrack.video import VideoSink, open_source
@@ -211,3 +212,38 @@ def test_thresholds_are_shown_where_there_are_some(page, artifact, tmp_path):
         load(page, "plain")
         expect(page.locator("#model-facts")).to_contain_text("fartrack-tiny-test")
         expect(page.locator("#thresholds")).to_be_hidden()
+
+
+def test_a_target_pack_where_the_artifact_describes_nothing(page, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("tokenizers")
+    import tiny_described_artifact
+
+    whole = tiny_described_artifact.write_artifact(tmp_path / "whole")
+    slim = tiny_described_artifact.write_artifact(tmp_path / "slim", whole=False)
+    with open_source(str(demo.CLIP)) as source:
+        pack = edgetrack.encode_text(whole, "the red car", source.read(), (286, 321, 195, 111))
+    pack.save(tmp_path / "car.pack")
+    with server(tmp_path, slim) as (_, told):
+        ready(page, told["address"], "bundled/car.mp4")
+        expect(page.locator("#target-hint")).to_contain_text("choose a target pack")
+        expect(page.locator("#text")).to_be_disabled()
+        draw(page, 286, 321, 195, 111)
+        page.click("#start")
+        expect(page.locator("#error-text")).to_contain_text("carries nothing that describes a target")
+        page.set_input_files("#pack", tmp_path / "car.pack")
+        expect(page.locator("#pack-facts")).to_have_text("“the red car”, made for described-toy-test")
+        page.click("#start")
+        expect(page.locator("#run-facts")).to_contain_text("“the red car”")
+        expect(page.locator("#error")).to_be_hidden()
+        page.click("#stop")
+        in_phase(page, "ready")
+    with server(tmp_path, slim, whole) as (_, told):
+        ready(page, told["address"], "bundled/car.mp4", "slim")
+        expect(page.locator("#model-facts")).to_contain_text("targets are described by whole")
+        draw(page, 286, 321, 195, 111)
+        page.fill("#text", "the white man")
+        page.click("#start")
+        expect(page.locator("#run-facts")).to_contain_text("“the white man”")
+        page.click("#stop")
+        in_phase(page, "ready")
