@@ -44,8 +44,12 @@ def run(
         typer.Option("--cameras/--no-cameras", help="Whether cameras may be opened; default: only with 127.0.0.1."),
     ] = None,
     streams: Annotated[
-        bool, typer.Option("--streams", help="Let visitors open any address of rtsp or http that they type.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--streams/--no-streams",
+            help="Whether any address of rtsp or http may be typed and opened; default: only with 127.0.0.1.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -84,7 +88,7 @@ def run(
     )
     options = Options(
         cameras=local if cameras is None else cameras,
-        streams=streams,
+        streams=local if streams is None else streams,
         max_upload_bytes=max_upload_mb << 20,
         quality=jpeg_quality,
         device=device,

@@ -170,7 +170,11 @@ def camera(number: object) -> SourceChoice:
 
 
 def stream(url: object) -> SourceChoice:
-    """Return the stream behind an address of rtsp or http; InputError. A password in it is not shown."""
+    """Return the stream behind an address of rtsp or http; InputError. A password in it is not shown.
+
+    Other addresses, as file: or pipe:, are refused, and a path never stands for a stream. What a server of http sends
+    may name further addresses (redirects, playlists): FFmpeg follows those of the network, but opens no file for them.
+    """
     if not isinstance(url, str) or len(url) > _MOST_URL or not re.fullmatch(r"[!-~]+", url):
         raise InputError("the stream's address is no URL; give one as rtsp://camera.local/live")
     try:

@@ -40,6 +40,11 @@ class SourceChoice:
     name: str
     label: str
 
+    def shown(self, text: str) -> str:
+        """Return a text with the label in place of the name: an address may hold a password, a path is private."""
+        text = text.replace(f"camera {self.name}", self.label)
+        return text if self.name.isdecimal() else text.replace(self.name, self.label)
+
 
 @dataclass(frozen=True)
 class Target:

@@ -52,8 +52,8 @@ class Feed(ABC):
         self.reconnects = 0
 
     def _say(self, text: str) -> None:
-        """Show what is the matter; an address may hold a password, and a path is nobody's business."""
-        self.trouble = text.replace(self._choice.name, self._choice.label)
+        """Show what is the matter, without what is private."""
+        self.trouble = self._choice.shown(text)
 
     @abstractmethod
     def peek(self, timeout_s: float) -> Frame | None:
@@ -210,5 +210,5 @@ def open_feed(choice: SourceChoice, opener: Opener) -> Feed:
     try:
         source = opener(choice.name)
     except InputError as error:
-        raise InputError(str(error).replace(choice.name, choice.label)) from error
+        raise InputError(choice.shown(str(error))) from error
     return LiveFeed(choice, source, opener) if source.live else FileFeed(choice, source)
