@@ -34,7 +34,11 @@ def run(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8765,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="What visitors need, 16 characters or more; auto: a new one is made and printed."),
+        typer.Option(
+            "--token",
+            envvar="EDGETRACK_SERVE_TOKEN",
+            help="What visitors need, 16 characters or more; auto: a new one is made and printed.",
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="Further name of this machine; may be repeated.")

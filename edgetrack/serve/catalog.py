@@ -77,7 +77,7 @@ def _facts(name: str, path: Path) -> dict[str, Any]:
     try:
         artifact = read_artifact(path, verify_checksums=False)
     except ArtifactError as error:
-        return facts | {"trouble": str(error)}
+        return facts | {"trouble": str(error).replace(str(path), facts["name"])}
     return facts | {
         "variant": artifact.model.variant,
         "precision": artifact.precision.actual,
@@ -130,6 +130,10 @@ class Media:
         path = paths[0]
         if head != "bundled" and not path.resolve().is_relative_to(self.roots[int(head)].resolve()):
             raise NotAllowed(f"media {asked[:80]!r} leads out of the folders that are served; choose one of the list")
+        if head != "bundled" and path.is_dir() and _links_out(path, self.roots[int(head)].resolve()):
+            raise NotAllowed(
+                f"media {asked[:80]!r} has images that lead out of the folders that are served; remove them"
+            )
         if not _is_media(path):
             raise InputError(f"media {asked[:80]!r} is no video or folder of images; choose one of the list")
         return SourceChoice(str(path), inner)
@@ -152,6 +156,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for folder, subfolders, files in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         yield Path(folder), subfolders, files
+
+
+def _links_out(folder: Path, real: Path) -> bool:
+    """Tell whether an image of a folder is a link to somewhere that is not below `real`."""
+    images = (path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    return any(path.is_symlink() and not path.resolve().is_relative_to(real) for path in images)
 
 
 def _is_media(path: Path) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetrack.errors import EdgetrackError
 from edgetrack.serve.describe import Describer, View
 
 if TYPE_CHECKING:
@@ -81,7 +82,15 @@ Loader = Callable[[ModelChoice], LoadedModel]
 
 
 def load_model(choice: ModelChoice) -> LoadedModel:
-    """Load an artifact; see `edgetrack.load` for the errors."""
+    """Load an artifact; see `edgetrack.load` for the errors, which name it without its path."""
+    try:
+        return _load(choice)
+    except EdgetrackError as error:
+        error.args = (str(error).replace(str(choice.artifact), choice.artifact.name),)
+        raise
+
+
+def _load(choice: ModelChoice) -> LoadedModel:
     from edgetrack.artifact import read_artifact
     from edgetrack.loading import load_artifact
 

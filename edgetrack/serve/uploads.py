@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+import anyio
+
 from edgetrack.errors import EdgetrackError, InputError
 from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import NotNow, one_line
-from edgetrack.serve.feed import Opener
+from edgetrack.serve.feed import Opener, check_size
 
 if TYPE_CHECKING:
     from edgetrack.runtime.target_pack import TargetPack
@@ -21,6 +23,7 @@ __all__ = ["TooLarge", "Uploads", "display_name"]
 
 _MOST_KEPT = 4
 _MOST_AT_ONCE = 2
+_MOST_WAIT_S = 30.0
 _SNIFFED = 4096
 _MOST_LABEL = 80
 
@@ -51,7 +54,7 @@ class Uploads:
 
         Raises:
             TooLarge: it is, or says it is; nothing more is read.
-            NotNow: two others are being sent.
+            NotNow: two others are being sent, or nothing came for half a minute.
         """
         limit = self._max_bytes if most is None else most
         if (announced or 0) > limit:
@@ -80,7 +83,8 @@ class Uploads:
                 head = file.read(_SNIFFED)
             if not _is_container(head):
                 raise InputError(f"{label} is no video of a known kind; send mp4, mov, mkv, webm, avi, mpg or ts")
-            self._opener(str(path)).close()
+            with self._opener(str(path)) as source:
+                check_size(source.size)
         except EdgetrackError as error:
             path.unlink(missing_ok=True)
             raise InputError(one_line(error).replace(str(path), label)) from error
@@ -122,8 +126,16 @@ class Uploads:
 
 async def _write(path: Path, chunks: AsyncIterator[bytes], limit: int) -> None:
     size = 0
+    coming = aiter(chunks)
     with path.open("xb") as file:
-        async for chunk in chunks:
+        while True:
+            try:
+                with anyio.fail_after(_MOST_WAIT_S):
+                    chunk = await anext(coming, None)
+            except TimeoutError as error:  # who sends nothing must not keep others from sending
+                raise NotNow(f"nothing more of the file came for {_MOST_WAIT_S:g} s; send it again") from error
+            if chunk is None:
+                return
             size += len(chunk)
             if size > limit:
                 raise _too_large(limit)

@@ -50,7 +50,7 @@ const timeline = new Timeline((frame) => attempt(() => post("seek", { frame })))
 async function refresh() {
   choices = await get("/api/choices");
   fill(el("artifact"), choices.artifacts.map((a) => [a.id, a.trouble ? `${a.name}: damaged` : `${a.name} (${a.mib} MiB)`, a.trouble]));
-  if (!choices.artifacts.length) fill(el("artifact"), [["", "none; give some to edgetrack serve"]]);
+  if (!choices.artifacts.length) fill(el("artifact"), [["", "none here; start again as: edgetrack serve ARTIFACT", true]]);
   fill(el("media"), choices.media.map((m) => [m.path, m.label]));
   fill(el("format"), choices.formats.map((f) => [f, f]), el("format").value || "csv");
   el("camera").disabled = !choices.cameras;
