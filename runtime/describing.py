@@ -63,6 +63,12 @@ class Chain:
         """Whether a graph that is here is shown the target."""
         return any(IMAGE in self._graphs[role].inputs for role in self._roles if role in self._graphs)
 
+    def made_up(self) -> dict[str, NDArray[np.float64]]:
+        """Return noise for the first graph, which follows from the names of its inputs; those have fixed shapes."""
+        shapes = self._graphs[self._roles[0]].inputs
+        fixed = {name: tuple(size for size in shape if isinstance(size, int)) for name, shape in shapes.items()}
+        return {name: standard_normal(name.replace("_", ".", 1), size) for name, size in fixed.items()}
+
     def open(self, role: str) -> Session:
         """Return a session of one graph.
 
