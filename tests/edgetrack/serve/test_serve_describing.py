@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -136,6 +138,17 @@ def test_the_artifact_beside_describes(client_for, slim, whole, video):
     model = client.get("/api/status").json()["model"]
     assert (model["needs_pack"], model["described_by"], model["name"]) == (False, "whole", "slim")
     assert same(followed(client, text=SAID), expected(whole, video))
+
+
+def test_a_describer_that_is_damaged_is_called_by_its_name(client_for, slim, whole, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(whole, damaged)
+    client = client_for(slim, damaged)
+    (damaged / "see.onnx").write_bytes(b"damaged")
+    text = refusal(client.post("/api/start", json={"box": BOX, "text": SAID}), 422)
+    assert "damaged/see.onnx" in text
+    assert str(tmp_path) not in text
+    assert client.get("/api/status").json()["phase"] == "ready"
 
 
 def test_alone_it_says_what_is_missing_and_takes_packs(client_for, slim, whole, video, tmp_path):
