@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from serve_fakes import FakeCamera, FakeSource, FakeTextSide, FakeTracker, fake_
 
 import edgetrack
 from edgetrack import demo
+from edgetrack.artifact import read_artifact
 from edgetrack.errors import InputError
 from edgetrack.serve.control import SourceChoice, Target
+from edgetrack.serve.describe import Describer
 from edgetrack.serve.errors import NotNow
 from edgetrack.serve.model import ModelChoice
 from edgetrack.serve.session import Session
@@ -206,6 +209,26 @@ def test_the_box_is_about_the_frame_that_was_shown_when_it_was_sent(tmp_path):
     assert text_side.views[-1] == text_side.views[0]  # the picture that the run began with
     camera.push(None)
     session.close()
+
+
+def test_what_waits_to_be_described_is_given_up_for_what_comes_later(whole, monkeypatch):
+    gate, at_work = threading.Event(), []
+
+    def slow(describer, text, pack, view):
+        at_work.append(text)
+        assert gate.wait(20)
+        return text
+
+    monkeypatch.setattr(Describer, "_described", slow)
+    describer = Describer(read_artifact(whole))
+    futures = [describer.describe("first", None, None)]
+    wait_for(lambda: at_work)
+    futures += [describer.describe(text, None, None) for text in ("second", "third")]
+    gate.set()
+    assert [futures[0].result(20), futures[2].result(20)] == ["first", "third"]
+    assert futures[1].cancelled()
+    assert at_work == ["first", "third"]
+    describer.close()
 
 
 def test_a_box_that_is_needed_is_missed_before_anything_is_described(tmp_path):
