@@ -224,8 +224,10 @@ def test_info_verify_and_profile(run, made, slim, model, clip, monkeypatch, caps
     assert "text is encoded here, by text, vae, unet, pool" in run("info", made.path)[1]
     assert "text is encoded here" not in run("info", slim)[1]
     seen = ("verify", made.path, "--clip", clip.path, "--init", ",".join(map(str, BOX)), "--threads", 1)
-    code, _, err = run(*seen, "--weights", "stand-in", "--seed", 0)
-    assert (code, "--diffusion" in err) == (5, True), err
+    code, _, err = run(*seen)
+    assert (code, "was exported with a diffusion model" in err) == (5, True), err
+    code, out, err = run(*seen, "--diffusion", model)
+    assert (code, "verification: passed" in out) == (0, True), err
     monkeypatch.setattr(profile, "_CHAIN_OPERATIONS", 1e6)
     assert profile.main([str(made.path), "--threads", "1", "--updates", "2", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
