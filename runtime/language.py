@@ -111,6 +111,11 @@ class Language:
         """Whether this artifact turns text into target data; if not, a pack has to be given."""
         return self.spec.rules is not None and self._chain.complete
 
+    @property
+    def at_work(self) -> str:
+        """Which of several describing graphs runs just now, see `Chain.at_work`; any thread may ask."""
+        return self._chain.at_work
+
     def made_up(self) -> TargetPack:
         """Return target data for timing a tracker that cannot encode text; they describe nothing.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +36,11 @@ def run(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8765,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="What visitors need, 16 characters or more; auto: a new one is made and printed."),
+        typer.Option(
+            "--token",
+            envvar="EDGETRACK_SERVE_TOKEN",
+            help="What visitors need, 16 characters or more; auto: a new one is made and printed.",
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="Further name of this machine; may be repeated.")
@@ -44,8 +50,12 @@ def run(
         typer.Option("--cameras/--no-cameras", help="Whether cameras may be opened; default: only with 127.0.0.1."),
     ] = None,
     streams: Annotated[
-        bool, typer.Option("--streams", help="Let visitors open any address of rtsp or http that they type.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--streams/--no-streams",
+            help="Whether any address of rtsp or http may be typed and opened; default: only with 127.0.0.1.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -66,13 +76,8 @@ def run(
     except ImportError as error:
         raise EngineUnavailable(f"the page needs a web server ({error}): pip install 'edgetrack[serve]'") from error
     local = is_loopback(host)
-    if token == _AUTO or (token is None and not local):
-        token = new_token()
-    elif token is not None and not _TOKEN.fullmatch(token):
-        raise typer.BadParameter("must be 16 to 128 letters, digits, or . _ ~ -", param_hint="--token")
-    for path in (*(artifacts or ()), *(folder or ()), *(media or ())):
-        if not path.is_dir():
-            raise InputError(f"{path} is no folder; give folders of artifacts (ARTIFACT, --folder) or videos (--media)")
+    token = _checked_token(token, new_token, needed=not local)
+    _check_folders(*(artifacts or ()), *(folder or ()), *(media or ()))
     place = Place(
         host=host,
         port=port,
@@ -84,7 +89,7 @@ def run(
     )
     options = Options(
         cameras=local if cameras is None else cameras,
-        streams=streams,
+        streams=local if streams is None else streams,
         max_upload_bytes=max_upload_mb << 20,
         quality=jpeg_quality,
         device=device,
@@ -92,13 +97,30 @@ def run(
         threads=threads,
     )
 
-    def ready(address: str) -> None:
-        if as_json:
-            console.emit_json({"schema": 1, "address": address, "token": token})
-        else:
-            console.line(f"open {address} (Ctrl-C ends)")
+    serve(place, options, partial(_tell, token, as_json))
 
-    serve(place, options, ready)
+
+def _checked_token(token: str | None, new_token: Callable[[], str], *, needed: bool) -> str | None:
+    """Return the token that visitors need; a new one where it is asked for, or needed and not given."""
+    if token == _AUTO or (token is None and needed):
+        return new_token()
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise typer.BadParameter("must be 16 to 128 letters, digits, or . _ ~ -", param_hint="--token")
+    return token
+
+
+def _check_folders(*paths: Path) -> None:
+    for path in paths:
+        if not path.is_dir():
+            raise InputError(f"{path} is no folder; give folders of artifacts (ARTIFACT, --folder) or videos (--media)")
+
+
+def _tell(token: str | None, as_json: bool, address: str) -> None:
+    """Say where the page is."""
+    if as_json:
+        console.emit_json({"schema": 1, "address": address, "token": token})
+    else:
+        console.line(f"open {address} (Ctrl-C ends)")
 
 
 def _names(local: bool, given: list[str]) -> list[str]:
