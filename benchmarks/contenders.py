@@ -303,8 +303,11 @@ class _Reference:
 
         with ExitStack() as stack:
             stack.enter_context(torch_threads(spec.threads))
-            tell = source.loop if source.tellable else lambda _: source.family.reference(spec.variant, source.net)
-            self._loop = tell(spec.text)
+            self._loop = (
+                source.loop(spec.text)
+                if source.tellable or spec.text is not None
+                else source.family.reference(spec.variant, source.net)
+            )
             self._close = stack.pop_all().close
 
     def init(self, frame: Frame, box: Box) -> None:

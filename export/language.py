@@ -17,6 +17,7 @@ from edgetrack.export.clip_files import read_clip_text
 from edgetrack.export.diffusion_files import read_diffusion, vocabulary_of
 from edgetrack.export.models import family_of
 from edgetrack.export.models.language import DiffusionSide, LanguageFamily, TextSide
+from edgetrack.export.precision.plan import CALIBRATED
 from edgetrack.runtime.clip_tokenizer import ClipTokenizer, checked_text
 from edgetrack.runtime.clip_vocabulary import (
     BYTE_SYMBOLS,
@@ -29,7 +30,7 @@ from edgetrack.runtime.clip_vocabulary import (
 )
 from edgetrack.runtime.language_spec import Inputs, described
 
-__all__ = ["TOKENIZER_FILE", "SourceText", "TextFiles", "text_side_of", "with_text_encoder"]
+__all__ = ["TOKENIZER_FILE", "SourceText", "TextFiles", "check_precision", "text_side_of", "with_text_encoder"]
 
 TOKENIZER_FILE = "tokenizer.json"
 
@@ -106,7 +107,10 @@ class SourceText:
     @cached_property
     def _encoder(self) -> ClipTokenizer:
         if self.vocabulary is None:
-            raise InputError("no text is encoded here, its target packs are made elsewhere; give an artifact that does")
+            raise InputError(
+                "no text is encoded here, its target packs are made elsewhere; give an artifact that does, or "
+                "--diffusion with the files that do"
+            )
         return ClipTokenizer(self.vocabulary, self.side.rules)
 
     def inputs(self, text: str | None) -> Inputs:
@@ -153,6 +157,22 @@ class SourceText:
         """Write the vocabulary into an artifact's folder, if there is one."""
         if self.tokenizer is not None:
             (folder / TOKENIZER_FILE).write_bytes(self.tokenizer.encode("utf-8"))
+
+
+def check_precision(variant: str, precision: str) -> None:
+    """Refuse a calibrated precision for a tracker that reads text.
+
+    Calibration follows annotated boxes and tells the tracker no sentence, so the ranges that it would measure are not
+    those of a tracker that follows one.
+
+    Raises:
+        InputError: see above.
+    """
+    if precision in CALIBRATED and text_side_of(variant) is not None:
+        raise InputError(
+            f"{variant} reads text, and {precision} is not supported for such trackers: calibration follows boxes and "
+            "tells no sentence; give fp32 or fp16"
+        )
 
 
 def text_side_of(variant: str) -> TextSide | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetrack.errors import InputError
-from edgetrack.export.language import TextFiles
+from edgetrack.export.language import TextFiles, check_precision
 from edgetrack.export.models import find_variant
 from edgetrack.export.precision import CalibrationPlan, check_calibration
 from edgetrack.export.precision.plot import check_plot
@@ -97,7 +97,8 @@ def plan_export(
 
     Raises:
         InputError: no such variant, target, precision, device or option, options that contradict each other, a seed
-            below 0 or above 2**53 - 1, or no calibration where the precision needs one, or one where it needs none.
+            below 0 or above 2**53 - 1, no calibration where the precision needs one, one where it needs none, or a
+            precision that cannot be had of a tracker that reads text.
         EngineUnavailable: a package that the target needs is not installed.
         WrongMachine: what the options say of the machine to build for contradicts itself.
     """
@@ -106,6 +107,7 @@ def plan_export(
         raise InputError(f"seed is {seed}; give a number from 0 to {_MAX_SEED}")
     info = target_of(target)
     info.check_precision(precision)
+    check_precision(variant, precision)
     check_calibration(precision, calibration)
     if calibration is not None:
         check_plot()

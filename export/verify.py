@@ -8,7 +8,7 @@ from pathlib import Path
 from edgetrack.artifact import Artifact, read_artifact, sha256_of
 from edgetrack.demo import WEIGHTS
 from edgetrack.errors import InputError
-from edgetrack.export.language import TOKENIZER_FILE, TextFiles
+from edgetrack.export.language import TOKENIZER_FILE, TextFiles, text_side_of
 from edgetrack.export.parity.clip import Clip, demo_clip
 from edgetrack.export.parity.gate import Progress, Silent, check_against_source
 from edgetrack.export.parity.report import ParityReport
@@ -65,8 +65,20 @@ def source_of(
 
 
 def _with_vocabulary(artifact: Artifact, text: TextFiles) -> TextFiles:
-    """Return the files with the artifact's own vocabulary, where it has one and none is given."""
-    if text.vocabulary is not None or not artifact.tracker.get("language", {}).get("tokenizer"):
+    """Return the files with the artifact's own vocabulary, where it has one and none is given.
+
+    Raises:
+        InputError: the artifact describes targets with a diffusion model, and none is given.
+    """
+    if not artifact.tracker.get("language", {}).get("tokenizer"):
+        return text
+    side = text_side_of(artifact.model.variant)
+    if side is not None and not side.encodes and text.diffusion is None:
+        raise InputError(
+            f"{artifact.path} was exported with a diffusion model, which the published loop needs too: give its folder "
+            "with --diffusion, and --lora if there was one"
+        )
+    if text.vocabulary is not None:
         return text
     return replace(text, vocabulary=artifact.file(TOKENIZER_FILE))
 

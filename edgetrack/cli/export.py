@@ -155,9 +155,11 @@ def run(
     with usage_error("--weights"):
         weights = resolve_weights(model, weights)
     check_torch()
-    from edgetrack.export.language import TextFiles
+    from edgetrack.export.language import TextFiles, check_precision
     from edgetrack.export.pipeline import FIXED_STEPS, device_of, plan_export, run_plan
 
+    with usage_error("--precision"):
+        check_precision(variant, precision)
     calibration = calibration_from_options(
         precision,
         calib,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from edgetrack.errors import InputError
 from edgetrack.export.models.base import Alterations, Variant
+from edgetrack.export.models.patch_counts import PatchCounts
 
 __all__ = [
     "CENTRE_VARIANTS",
@@ -36,7 +37,7 @@ _NAME = re.compile(r"(?P<base>grm-[a-z0-9]+(?:-got)?)-t(?P<percent>[1-9]\d?)")
 
 
 @dataclass(frozen=True)
-class CentreShape:
+class CentreShape(PatchCounts):
     """Sizes of one network and its crops.
 
     template_size, search_size: sides of the crops in pixels; *_factor: side of a crop over the square root of the box's
@@ -55,24 +56,9 @@ class CentreShape:
     divides: bool = False
 
     @property
-    def template_grid(self) -> int:
-        """Patches along a side of the template."""
-        return self.template_size // 16
-
-    @property
-    def search_grid(self) -> int:
-        """Patches along a side of the search crop, cells along a side of the head's maps."""
-        return self.search_size // 16
-
-    @property
-    def template_tokens(self) -> int:
-        """Tokens of the template."""
-        return self.template_grid**2
-
-    @property
-    def search_tokens(self) -> int:
-        """Tokens of the search crop."""
-        return self.search_grid**2
+    def template_seen(self) -> int:
+        """Side of the template in pixels."""
+        return self.template_size
 
     @property
     def reference_token(self) -> int:

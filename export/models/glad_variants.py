@@ -7,13 +7,14 @@ and the sentence, and a centre head. Three settings may be changed, and the vari
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from dataclasses import dataclass, replace
 
 from edgetrack.errors import InputError
 from edgetrack.export.models.base import Alterations, Variant
+from edgetrack.export.models.centre_variants import head_macs, head_parameters
+from edgetrack.export.models.patch_counts import PatchCounts
 
 __all__ = ["GLAD_SETTINGS", "GLAD_VARIANTS", "GladShape", "settings_name", "settings_variant", "shape_of"]
 
@@ -24,12 +25,11 @@ LICENCE = (
 LATENT_GRIDS = (16, 16, 8)
 """Cells along a side of the three feature maps that Stable Diffusion gives."""
 LATENT_WIDTH = 1280
-_BRANCH_WIDTHS = (256, 128, 64, 32)
 _PATCH_VALUES = 3 * 16 * 16
 
 
 @dataclass(frozen=True)
-class GladShape:
+class GladShape(PatchCounts):
     """Sizes and settings of one network and its crops.
 
     template_size: side of the template's crop in pixels, which Stable Diffusion is shown; template_side: to what the
@@ -56,19 +56,9 @@ class GladShape:
     head_width: int = 64
 
     @property
-    def template_tokens(self) -> int:
-        """Tokens of the template."""
-        return (self.template_side // 16) ** 2
-
-    @property
-    def search_grid(self) -> int:
-        """Patches along a side of the search crop, cells along a side of the head's maps."""
-        return self.search_size // 16
-
-    @property
-    def search_tokens(self) -> int:
-        """Tokens of the search crop."""
-        return self.search_grid**2
+    def template_seen(self) -> int:
+        """Side in pixels of the template as the ViT sees it."""
+        return self.template_side
 
     @property
     def tokens(self) -> int:
@@ -172,12 +162,6 @@ def _settings(name: str) -> dict[str, float]:
 # Parameters and costs are counted again from the networks and graphs in tests/export/test_glad_cost.py.
 
 
-def _head_parameters(width: int) -> int:
-    widths = (width, *_BRANCH_WIDTHS)
-    branch = sum(9 * a * b + 3 * b for a, b in itertools.pairwise(widths))
-    return 3 * branch + 5 * (_BRANCH_WIDTHS[-1] + 1)
-
-
 def _parameters(shape: GladShape) -> int:
     """Return the parameters that a frame or a target needs; Stable Diffusion's are not counted."""
     width, wide = shape.channels, shape.latent_width
@@ -193,14 +177,8 @@ def _parameters(shape: GladShape) -> int:
         + pools
         + len(shape.latent_tokens) * decoder
         + 2 * width
-        + _head_parameters(width)
+        + head_parameters(width)
     )
-
-
-def _head_macs(shape: GladShape) -> int:
-    widths = (shape.channels, *_BRANCH_WIDTHS)
-    cell = 3 * sum(9 * a * b for a, b in itertools.pairwise(widths)) + 5 * _BRANCH_WIDTHS[-1]
-    return shape.search_tokens * cell
 
 
 def _self_macs(shape: GladShape) -> int:
@@ -216,7 +194,7 @@ def _cross_macs(shape: GladShape, latent: int) -> int:
 def _published_macs(shape: GladShape) -> int:
     """Return multiply-accumulates of a tracked frame in the published loop."""
     width, count = shape.channels, shape.tokens
-    total = count * _PATCH_VALUES * width + _head_macs(shape)
+    total = count * _PATCH_VALUES * width + head_macs(width, shape.search_tokens)
     total += shape.depth * (_self_macs(shape) + 8 * count * width**2)
     for latent in shape.latent_tokens:
         total += _self_macs(shape) + _cross_macs(shape, latent) + (2 * latent + 9 * count) * width**2
@@ -226,7 +204,7 @@ def _published_macs(shape: GladShape) -> int:
 def _graph_macs(shape: GladShape) -> int:
     """Return multiply-accumulates of a tracked frame in the search graph; the rest is spent once per target."""
     width, count = shape.channels, shape.tokens
-    total = shape.search_tokens * _PATCH_VALUES * width + _head_macs(shape)
+    total = shape.search_tokens * _PATCH_VALUES * width + head_macs(width, shape.search_tokens)
     total += shape.depth * (_self_macs(shape) + 8 * count * width**2) - 3 * shape.template_tokens * width**2
     for latent in shape.latent_tokens:
         total += _self_macs(shape) + _cross_macs(shape, latent) + 9 * count * width**2

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from edgetrack.export.models.base import Variant
 from edgetrack.export.models.centre_variants import head_macs, head_parameters
+from edgetrack.export.models.patch_counts import PatchCounts
 
 __all__ = ["MVLM_VARIANTS", "GateRule", "MvlmShape", "UpdateRule", "gate_of", "shape_of"]
 
@@ -41,7 +42,7 @@ class UpdateRule:
 
 
 @dataclass(frozen=True)
-class MvlmShape:
+class MvlmShape(PatchCounts):
     """Sizes of one network and its crops.
 
     templates: how many it is shown, 0: it follows the sentence alone; stem: widths of the two stages before the tokens,
@@ -63,19 +64,9 @@ class MvlmShape:
     text_tokens: int = 77
 
     @property
-    def search_grid(self) -> int:
-        """Tokens along a side of the search crop, cells along a side of the head's maps."""
-        return self.search_size // 16
-
-    @property
-    def search_tokens(self) -> int:
-        """Tokens of the search crop: as many candidates."""
-        return self.search_grid**2
-
-    @property
-    def template_tokens(self) -> int:
-        """Tokens of one template; the position table has rows for one, whether it is shown or not."""
-        return (self.template_size // 16) ** 2
+    def template_seen(self) -> int:
+        """Side of a template in pixels; the position table has rows for one, whether it is shown or not."""
+        return self.template_size
 
     @property
     def tokens(self) -> int:
@@ -161,6 +152,8 @@ def _variant(name: str, flavour: str, note: str) -> Variant:
         published_gmacs=round(_published_macs(shape) / 1e9, 3),
         licence=LICENCE,
         note=note,
+        tokens=shape.tokens,
+        channels=shape.channels,
     )
 
 

@@ -145,6 +145,7 @@ def test_footprint(capsys, artifact, monkeypatch):
     assert row["export"] == {"seconds": 1.5, "peak_rss_bytes": 12_000_000}
     assert row["memory"]["interpreter"] < row["memory"]["load"] <= row["memory"]["peak"]
     assert row["memory"]["updates"] == 2
+    assert (row["target_bytes"], row["device"]) == (None, None)  # it reads no text
 
 
 def test_an_export_is_noted_when_it_succeeds(tmp_path, capsys):

@@ -13,6 +13,7 @@ import torch
 
 import edgetrack
 from edgetrack.artifact import read_artifact
+from edgetrack.benchmarks import profile
 from edgetrack.cli import main
 from edgetrack.errors import ArtifactError, CheckpointError, InputError
 from edgetrack.export.language import TextFiles
@@ -172,6 +173,66 @@ def test_command_line(made, slim, clip, tmp_path, capsys):
         error = capsys.readouterr().err
         assert any(part in error for part in message.split("|")), error
         assert "Traceback" not in error
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Call the command line with the family at small sizes."""
+    small_glad.install(monkeypatch)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = main([*map(str, words)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_bench_against_the_loop_that_is_told_the_same(run, made, model, clip):
+    words = ("bench", made.path, "--source", clip.path, "--init", ",".join(map(str, BOX)), "--text", "the man")
+    words += ("--compare", "--reference", "stand-in", "--frames", 3, "--warmup", 0, "--threads", 1, "--no-fresh")
+    code, out, err = run(*words, "--diffusion", model, "--json")
+    assert code == 0, err
+    _, entry = json.loads(out)["contenders"]
+    assert entry["versus"]["max_box_px"] < 0.05
+    assert entry["text_ms"] > 0 == entry["stages_ms"]["text"]["max"]
+    code, _, err = run(*words)
+    assert (code, "no text is encoded here" in err) == (5, True)
+    code, _, err = run(*words[:7], "the man", "--diffusion", model)
+    assert (code, "are for --reference" in " ".join(err.split())) == (2, True)
+
+
+def test_eval_of_a_checkpoint_with_its_diffusion_model(run, model, tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    for name, text in (("a", "man"), ("b", "dog"), ("c", "man")):
+        folder = tmp_path / "data" / name
+        (folder / "img").mkdir(parents=True)
+        for index, frame in enumerate(frames(3), start=1):
+            cv2.imwrite(str(folder / "img" / f"{index:08}.jpg"), frame[..., ::-1])
+        (folder / "groundtruth.txt").write_text(3 * (",".join(map(str, BOX)) + "\n"))
+        (folder / "nlp.txt").write_text(text)
+    words = ("eval", "stand-in", "--model", "glad-b256", "--data", tmp_path / "data", "--output", tmp_path / "out")
+    code, _, err = run(*words, "--no-plots", "--threads", 1, "--diffusion", model)
+    assert code == 0, err
+    found = [(tmp_path / "out" / "got10k" / name / f"{name}_001.txt").read_text() for name in ("a", "b", "c")]
+    assert found[0] == found[2] != found[1]
+    code, _, err = run(*words[:-1], tmp_path / "other", "--no-plots", "--threads", 1)
+    assert (code, "no text is encoded here" in err) == (5, True)
+
+
+def test_info_verify_and_profile(run, made, slim, model, clip, monkeypatch, capsys):
+    assert "text is encoded here, by text, vae, unet, pool" in run("info", made.path)[1]
+    assert "text is encoded here" not in run("info", slim)[1]
+    seen = ("verify", made.path, "--clip", clip.path, "--init", ",".join(map(str, BOX)), "--threads", 1)
+    code, _, err = run(*seen)
+    assert (code, "was exported with a diffusion model" in err) == (5, True), err
+    code, out, err = run(*seen, "--diffusion", model)
+    assert (code, "verification: passed" in out) == (0, True), err
+    monkeypatch.setattr(profile, "_CHAIN_OPERATIONS", 1e6)
+    assert profile.main([str(made.path), "--threads", "1", "--updates", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["variant"] == "glad-b256"
+    assert any(row["matrix"] for row in found["operators"])
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ Here for OpenVINO; test_glad_described.py does it for ONNX Runtime, with a diffu
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from small_glad import SMALL
 
 import edgetrack
 from edgetrack.artifact import read_artifact
+from edgetrack.benchmarks import footprint, profile
+from edgetrack.cli import main
 from edgetrack.errors import InputError, ParityError
 from edgetrack.export.graphs import glad as graphs
 from edgetrack.export.models import glad as module
@@ -181,3 +184,86 @@ def test_the_manifest(made):
     assert spec["decode"]["divisor"] == SMALL.divisor
     assert spec["language"]["tokenizer"] is None
     assert spec["language"]["chain"] == ["pool"]
+
+
+def test_measured_without_a_description(made, clip, monkeypatch, capsys):
+    """What stands for one is the same for an artifact and for the published loop, so that boxes can be compared."""
+    small_glad.install(monkeypatch)
+    box = ",".join(map(str, clip.box))
+    words = ["bench", str(made.path), "--source", clip.path, "--init", box, "--compare", "--reference", "stand-in"]
+    assert main([*words, "--frames", "3", "--warmup", "0", "--threads", "1", "--no-fresh", "--json"]) == 0
+    _, entry = json.loads(capsys.readouterr().out)["contenders"]
+    assert entry["versus"]["max_box_px"] < 0.05
+    assert entry["text_ms"] == 0  # it is encoded elsewhere
+    assert footprint.main([str(made.path), "--threads", "1", "--updates", "1", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    graphs = [file for role in ("template", "search") for file in made.path.glob(f"{role}.*")]
+    assert row["device"]["graphs_bytes"] == sum(file.stat().st_size for file in graphs)
+    assert row["target_bytes"] == 4 * 2 * sum(SMALL.latent_tokens) * SMALL.channels < row["device"]["pack_bytes"]
+    monkeypatch.setattr(profile, "_CHAIN_OPERATIONS", 1e6)
+    assert profile.main([str(made.path), "--threads", "1", "--updates", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["operators"]
+
+
+def test_listed_with_its_costs(capsys):
+    assert main(["models", "--json"]) == 0
+    found = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert found["glad-b256"]["published_gmacs"] == pytest.approx(40.27, abs=6e-3)  # section 1 of the spec
+    assert found["glad-l384"]["published_gmacs"] == pytest.approx(285.18, abs=6e-3)
+
+
+GLAD_B = ("export", "glad-b256", "--weights", "stand-in")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*GLAD_B, "--search-factor", "0.5"), "--search-factor: search factor is 0.5; give a number from 1 to 99.9"),
+        ((*GLAD_B, "--search-factor", "4.25"), "in tenths"),
+        ((*GLAD_B, "--search-factor", "nan"), "search factor is nan"),
+        ((*GLAD_B, "--search-factor", "inf"), "search factor is inf"),
+        ((*GLAD_B, "--search-factor", "wide"), "--search-factor"),
+        ((*GLAD_B, "--decode-divisor", "0"), "--decode-divisor: decode divisor is 0"),
+        ((*GLAD_B, "--decode-divisor", "2.5"), "--decode-divisor"),
+        ((*GLAD_B, "--position-bits", "8"), "--position-bits: position bits is 8"),
+        (("export", "mvlm-tf", "--weights", "stand-in", "--search-factor", "4"), "these do: glad-b256, glad-l384"),
+        (("export", "mvlm-tf", "--weights", "stand-in", "--diffusion", "sd"), "has no use for a diffusion model"),
+        (("export", "ostrack-256", "--weights", "stand-in", "--diffusion", "sd"), "has no use for a diffusion model"),
+        ((*GLAD_B, "--lora", "lcm.safetensors"), "give that with --diffusion"),
+        ((*GLAD_B, "--diffusion", "sd", "--text-encoder", "t.pt"), "leave out --text-encoder"),
+        ((*GLAD_B, "--precision", "int8", "--calib", "sequences:x"), "--precision: glad-b256 reads text, and int8 is"),
+        ((*GLAD_B, "--precision", "mixed"), "mixed is not supported for such trackers"),
+        (("export", "mvlm-bbox", "--weights", "stand-in", "--precision", "int8"), "mvlm-bbox reads text, and int8 is"),
+        (("export", "atstrack-384", "--weights", "stand-in", "--precision", "int8", "--target", "ov"), "give fp32 or"),
+    ],
+)
+def test_wrong_usage(capsys, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(list(words)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("--search-factor", "4"), "glad-b256"),
+        (("--search-factor", "4.5"), "glad-b256-s4.5"),
+        (("--search-factor", "5", "--decode-divisor", "17", "--position-bits", "32"), "glad-b256-s5-d17-p32"),
+    ],
+)
+def test_settings_are_in_the_name(capsys, tmp_path, monkeypatch, words, name):
+    """And a folder of a diffusion model is read, or refused, before anything is built."""
+    small_glad.install(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    folder = small_glad.write_diffusion(tmp_path / "sd")
+    dry = [*GLAD_B, *words, "--dry-run", "--json"]
+    assert main([*dry, "--diffusion", str(folder)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["model"], found["output"]) == (name, f"{name}-onnx-fp32")
+    assert main([*dry, "--diffusion", str(tmp_path / "nowhere")]) == 5
+    assert "nowhere" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["sd"]

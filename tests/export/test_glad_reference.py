@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from glad_case import BOX_PX, CASES, MAPS, latents, loaded_network
+from diffusion_case import loaded_diffusion, model_inputs
+from glad_case import BOX_PX, CASES, MAPS, POOLED, latents, loaded_network
 from golden_files import golden
 from small_glad import small_inputs, small_net
 
@@ -13,7 +14,7 @@ from edgetrack.errors import InputError
 from edgetrack.export.loops.glad import GladReference
 from edgetrack.export.standin import synth_box, synth_frame
 
-# Frames of each recorded run; the plain run needs Stable Diffusion's features and is not among them.
+# Frames of each recorded run with made-up feature maps.
 RUNS = [("glad_b256", 2), *(pytest.param(name, None, marks=pytest.mark.big) for name in CASES)]
 
 
@@ -22,15 +23,38 @@ def test_recorded_run(name, frames):
     vectors = golden(name)
     tracker = GladReference(loaded_network(name, lively=True), lambda _: latents())
     tracker.init(synth_frame(0), synth_box(0))
-    for index, (expected, state) in enumerate(
-        zip(vectors["lively_boxes"][:frames], vectors["lively_state"][:frames], strict=True)
-    ):
+    follow(tracker, vectors["lively_boxes"][:frames], vectors["lively_state"][:frames])
+
+
+def follow(tracker, boxes, states) -> None:
+    """Track on and compare every frame with the recorded run."""
+    for index, (expected, state) in enumerate(zip(boxes, states, strict=True)):
         box = tracker.update(synth_frame(index + 1))
         np.testing.assert_allclose(box, expected, rtol=0, atol=BOX_PX, err_msg=f"frame {index + 1}")
         best = tracker.step.response.flatten().topk(2).values
         np.testing.assert_allclose(best, state[:2], rtol=0, atol=MAPS["score"])
         assert tracker.step.argmax == int(state[2])
         np.testing.assert_allclose(tracker.step.found, state[3:], rtol=0, atol=MAPS["offset"])
+
+
+@pytest.mark.big
+@pytest.mark.parametrize("name", CASES)
+@torch.no_grad()
+def test_recorded_run_with_stable_diffusion(name):
+    """The plain run: the sentence and the template through the diffusion model, pooled, then tracked."""
+    vectors, net, given = golden(name), loaded_network(name), model_inputs("sd")
+    noises, told = (given.posterior, given.diffusion), []
+
+    def describe(template):
+        told[:] = loaded_diffusion("sd")(given.ids, template, *noises)
+        return told
+
+    tracker = GladReference(net, describe)
+    tracker.init(synth_frame(0), synth_box(0))
+    for k, pooled in enumerate(net.pooled(told)):
+        found = pooled[:, ::8, ::12]
+        np.testing.assert_allclose(found, vectors[f"sd_pooled_{k}"], rtol=0, atol=POOLED, err_msg=f"pooled {k}")
+    follow(tracker, vectors["track_boxes"], vectors["track_state"])
 
 
 def test_what_is_described_moves_the_box():
