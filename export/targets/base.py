@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgetrack.errors import EngineUnavailable, InputError
 
 if TYPE_CHECKING:
+    from edgetrack.export.models.base import GraphSignature
     from edgetrack.export.precision import TypedGraph
 
 __all__ = ["ExtraFile", "TargetInfo", "TargetOption", "TargetWriter", "require"]
@@ -175,6 +176,10 @@ class TargetWriter(ABC):
         Raises:
             ArtifactError: the engine refuses the graph.
         """
+
+    def pixel_inputs(self, graph: GraphSignature) -> frozenset[str]:  # noqa: ARG002 (most targets' files take none)
+        """Return which of a graph's crops its files take as uint8 pixels (1, S, S, 3), RGB, to normalise themselves."""
+        return frozenset()
 
     def finish(self, sources: Sequence[TypedGraph], folder: Path) -> tuple[ExtraFile, ...]:  # noqa: ARG002
         """Write what belongs to the artifact besides, after all graphs, and say what it is; most targets have nothing.
