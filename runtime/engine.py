@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from edgetrack.errors import ArtifactError, InputError
 if TYPE_CHECKING:
     from edgetrack.runtime.core import DeviceArray
 
-__all__ = ["Engine", "FillingSession", "Session", "concrete_shape", "first_line", "new_buffer"]
+__all__ = ["Engine", "FillingSession", "Part", "Session", "concrete_shape", "first_line", "new_buffer"]
 
 # 64-byte alignment is what both engines' vector loads and cache lines want; numpy promises 16.
 _ALIGNMENT = 64
@@ -53,6 +53,18 @@ class FillingSession(Session, Protocol):
     def run_filled(self, name: str) -> None:
         """Do what `run` does, with the input `name` as `fill` left it."""
         ...
+
+
+class Part(NamedTuple):
+    """Optional software of an engine: its name, the version that is here, what needs it, and how to get it.
+
+    `version` is None where it is missing or not usable; `remedy` says why and what to do, None if nothing is.
+    """
+
+    name: str
+    version: str | None
+    used_for: str
+    remedy: str | None
 
 
 class Engine(ABC):
@@ -145,6 +157,11 @@ class Engine(ABC):
             return engine.describe()["version"]
         finally:
             engine.close()
+
+    @classmethod
+    def parts(cls) -> tuple[Part, ...]:
+        """Return the software that some of what the engine offers needs beside it, installed or not."""
+        return ()
 
     @classmethod
     @abstractmethod

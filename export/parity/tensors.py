@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -72,6 +72,7 @@ def compare_tensors(
     limits: Mapping[str, float],
     *,
     stated: Mapping[str, float] | None = None,
+    on_input: Callable[[], None] = lambda: None,
 ) -> tuple[TensorReport, ...]:
     """Run both on every input and return the worst of each output, in the order of graphs and outputs.
 
@@ -82,6 +83,7 @@ def compare_tensors(
         inputs: real inputs; sizes of symbolic dimensions are taken from their shapes.
         limits: output name -> largest absolute difference that is accepted.
         stated: output name -> largest absolute value that its limit was stated for, see `Thresholds.tensor_scale`.
+        on_input: called after each input, for progress.
 
     Raises:
         ArtifactError: an output's shape differs.
@@ -105,6 +107,7 @@ def compare_tensors(
                 )
             worst[role, name].add(expected, found)
             worst[role, name].sizes.add(size)
+        on_input()
     scales = stated or {}
     return tuple(
         item.report(by_role[role], name, limits.get(name), scales.get(name)) for (role, name), item in worst.items()

@@ -56,8 +56,12 @@ class AscendTarget(TargetWriter):
         """See `TargetWriter.check_rebuild`; there has to be ATC."""
         for package in ("onnx", "onnxruntime"):
             require(package, _INSTALL)
-        if self._atc is None:
-            raise EngineUnavailable(f"building .om files needs CANN's atc, which is not on the PATH: {TOOLKIT}")
+        if lacking := self.lacking():
+            raise EngineUnavailable(lacking)
+
+    def lacking(self) -> str | None:
+        """See `TargetWriter.lacking`: ATC, without which a script is left."""
+        return None if self._atc else f"building .om files needs CANN's atc, which is not on the PATH: {TOOLKIT}"
 
     def version(self) -> str:
         """See `TargetWriter.version`; that of CANN."""

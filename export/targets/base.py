@@ -163,6 +163,10 @@ class TargetWriter(ABC):
         """
         self.check()
 
+    def lacking(self) -> str | None:
+        """Return what is missing here that finishes the files, with how to get it, where `check` goes well without."""
+        return None
+
     @abstractmethod
     def version(self) -> str:
         """Return the version of the engine that the files are written for."""

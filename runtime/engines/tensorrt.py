@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 from edgetrack.errors import EngineUnavailable, WrongMachine
 from edgetrack.runtime.core import DeviceArray
 from edgetrack.runtime.cuda.api import Cuda, CudaDevice, open_cuda
+from edgetrack.runtime.cuda.compiler import nvrtc_version
 from edgetrack.runtime.cuda.crop import CropKernel
 from edgetrack.runtime.cuda.driver import driver_version
 from edgetrack.runtime.cuda.frames import FrameReader
-from edgetrack.runtime.engine import Engine
+from edgetrack.runtime.engine import Engine, Part
 from edgetrack.runtime.tensorrt.api import PACKAGES, MessageLog, TensorRt, find_tensorrt, open_tensorrt
 from edgetrack.runtime.tensorrt.engine_file import EngineFile, read_engine
 from edgetrack.runtime.tensorrt.key import difference
@@ -71,6 +72,15 @@ class TensorRtEngine(Engine):
         """See `Engine.installed`."""
         found = find_tensorrt()
         return f"{found.builder} {found.version}"
+
+    @classmethod
+    def parts(cls) -> tuple[Part, ...]:
+        """See `Engine.parts`: NVRTC, which compiles the kernel that crops frames in GPU memory."""
+        try:
+            version, remedy = nvrtc_version(), None
+        except EngineUnavailable as error:
+            version, remedy = None, str(error)
+        return (Part("NVRTC", version, "frames in GPU memory", remedy),)
 
     @classmethod
     def devices(cls) -> list[str]:
