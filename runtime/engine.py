@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_c
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.errors import ArtifactError, InputError
+from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
 
 if TYPE_CHECKING:
     from edgetrack.runtime.core import DeviceArray
@@ -72,6 +72,9 @@ class Engine(ABC):
 
     name: ClassVar[str]
     """The name in manifests and on the command line."""
+
+    takes_device_frames: ClassVar[bool] = False
+    """Whether `device_frame` and `place_frame` work."""
 
     def __init__(
         self,
@@ -139,6 +142,16 @@ class Engine(ABC):
         raise InputError(
             f"the frame is a {type(frame).__name__} in a device's memory, engine {self.name} reads frames in host "
             "memory only; pass a numpy array (artifacts of target trt take frames in GPU memory)"
+        )
+
+    def place_frame(self, frame: NDArray[np.uint8]) -> Any:  # noqa: ANN401, ARG002 (what `device_frame` takes)
+        """Return a copy of a frame in the memory of the engine's device, as a program there would have it.
+
+        Raises:
+            EngineUnavailable: the engine reads frames in host memory only, there is no room, or the device failed.
+        """
+        raise EngineUnavailable(
+            f"engine {self.name} reads frames in host memory only; artifacts of target trt take frames in GPU memory"
         )
 
     @abstractmethod
