@@ -15,7 +15,7 @@ QNN := "onnxruntime-qnn>=2.7"
 TESTS := not big
 CPP_FILES := $(wildcard cpp/include/edgetrack/*.hpp cpp/include/edgetrack/kernels/*.hpp cpp/include/edgetrack/kernels/*.cu cpp/src/*.hpp cpp/src/*.cpp cpp/python/*.hpp cpp/python/*.cpp cpp/tests/*.hpp cpp/tests/*.cpp)
 
-.PHONY: help install demo test test-all test-fast lint test-python test-cpp format bench clean
+.PHONY: help install demo test test-all test-fast lint test-python test-cpp format bench page-picture clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -80,6 +80,9 @@ format: install ## Format everything
 
 bench: install ## Measure everything on this machine and write benchmarks/RESULTS.md (about half an hour)
 	$(BIN)/python -m edgetrack.benchmarks.results
+
+page-picture: demo ## Take docs/pictures/page.png, the page of `edgetrack serve` (needs a Chromium)
+	$(BIN)/python docs/pictures/page.py artifacts/fartrack-pico-onnx-fp32
 
 clean: ## Remove what was built
 	rm -rf $(VENV) build *.egg-info edgetrack/*.so

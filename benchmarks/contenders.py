@@ -31,11 +31,13 @@ __all__ = [
 MEMORIES = ("host", "gpu")
 """Where frames can be before the clock starts: in the memory of this machine, or in that of the artifact's GPU."""
 
-STAGES = ("crop", "to_device", "run", "from_device", "decode", "memory", "rest")
-"""Stages of an update in their order; "rest" is what no other stage covers: the Python call around them."""
+STAGES = ("crop", "to_device", "run", "from_device", "decode", "memory", "text", "rest")
+"""Stages of an update in their order; "text" is what describing the target took, for trackers that read text; "rest"
+is what no other stage covers: the Python call around them."""
 
 _BOUND = "none: the network reads and writes the tracker's own buffers"
 _INSIDE_RUN = "not apart: the engine copies inside its call, so it is part of run"
+_NO_TEXT = "none: the tracker reads no text"
 _NOT_DIVIDED = "not apart: the eager loop is measured as a whole"
 
 
@@ -56,7 +58,8 @@ class ContenderSpec:
         seed: of stand-in weights.
         text: what describes the target to a tracker with language.
         pack: instead of a text, the path of a target pack.
-        text_encoder, vocabulary: paths of the files that the checkpoint of a tracker with language needs beside it.
+        text_encoder, vocabulary, diffusion, lora: paths of the files that the checkpoint of a tracker with language
+            needs beside it, see `TextFiles`.
         frames_on: where the frames are when the clock starts, one of `MEMORIES`.
     """
 
@@ -74,6 +77,8 @@ class ContenderSpec:
     pack: str | None = None
     text_encoder: str | None = None
     vocabulary: str | None = None
+    diffusion: str | None = None
+    lora: str | None = None
     frames_on: str = "host"
 
     def source(self) -> Source:
@@ -91,8 +96,9 @@ class ContenderSpec:
         from edgetrack.export.language import TextFiles
         from edgetrack.export.source import load_source
 
-        encoder, vocabulary = (None if path is None else Path(path) for path in (self.text_encoder, self.vocabulary))
-        return load_source(self.variant, self.path, self.seed, TextFiles(encoder, vocabulary))
+        beside = (self.text_encoder, self.vocabulary, self.diffusion, self.lora)
+        files = TextFiles(*(None if path is None else Path(path) for path in beside))
+        return load_source(self.variant, self.path, self.seed, files)
 
 
 class Contender(Protocol):
@@ -180,17 +186,14 @@ def artifact_spec(
 def reference_spec(
     weights: str,
     artifacts: Sequence[ContenderSpec],
-    *,
-    text_encoder: Path | None = None,
-    vocabulary: Path | None = None,
+    beside: Mapping[str, Path | None] | None = None,
 ) -> ContenderSpec:
     """Return the spec of the published loop that `artifacts` were built from.
 
     Args:
         weights: path of a checkpoint, or "stand-in" (then with the first artifact's seed).
         artifacts: contenders of one variant; what they follow, it follows.
-        text_encoder: see `ContenderSpec`.
-        vocabulary: see `ContenderSpec`.
+        beside: files that the checkpoint of a tracker with language needs, by their names in `ContenderSpec`.
 
     Raises:
         InputError: they are of several variants.
@@ -215,8 +218,7 @@ def reference_spec(
         seed=first.seed,
         text=first.text,
         pack=first.pack,
-        text_encoder=None if text_encoder is None else str(text_encoder.resolve()),
-        vocabulary=None if vocabulary is None else str(vocabulary.resolve()),
+        **{name: str(path.resolve()) for name, path in (beside or {}).items() if path is not None},
     )
 
 
@@ -265,6 +267,7 @@ class _Artifact:
         self._text, self._pack = described(self._tracker, spec.weights, spec.text, spec.pack)
         self._text_ms = 0.0
         self._on_device = spec.frames_on != "host"
+        self._text_in_update_ms = 0.0
 
     def place(self, frames: Sequence[Frame]) -> Sequence[Any]:
         return [self._tracker.engine.place_frame(frame) for frame in frames] if self._on_device else frames
@@ -277,7 +280,13 @@ class _Artifact:
         return None if self._tracker.language is None else self._text_ms
 
     def update(self, frame: Any) -> None:  # noqa: ANN401
+        before = self._spent_on_text_ms()
         self._tracker.update(frame, color="rgb")
+        self._text_in_update_ms = self._spent_on_text_ms() - before
+
+    def _spent_on_text_ms(self) -> float:
+        language = self._tracker.language
+        return 0.0 if language is None else language.spent_ms
 
     @property
     def box(self) -> Box:
@@ -290,11 +299,13 @@ class _Artifact:
         return self._tracker.state.name
 
     def stages_ms(self) -> Mapping[str, float]:
-        return {stage: ms for stage, ms in self._tracker.timings_ms.items() if stage in STAGES}
+        stages = {stage: ms for stage, ms in self._tracker.timings_ms.items() if stage in STAGES}
+        return stages | {"text": self._text_in_update_ms}
 
     def stage_notes(self) -> Mapping[str, str]:
         on_cpu = self.describe()["device"].lower() == "cpu"
-        return dict.fromkeys(("to_device", "from_device"), _BOUND if on_cpu else _INSIDE_RUN)
+        notes = dict.fromkeys(("to_device", "from_device"), _BOUND if on_cpu else _INSIDE_RUN)
+        return notes if self._tracker.language is not None else notes | {"text": _NO_TEXT}
 
     def describe(self) -> dict[str, str]:
         return self._tracker.engine.describe()
@@ -308,7 +319,7 @@ class _Reference:
 
     def __init__(self, spec: ContenderSpec) -> None:
         source = spec.source()
-        if source.tellable and spec.pack is not None:
+        if source.text is not None and spec.pack is not None:
             raise InputError("a target pack does not tell the published loop what to follow; give --text, not --pack")
         from edgetrack.export.parity.gate import torch_threads
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgetrack.artifact import read_artifact
+from edgetrack.artifact import Artifact, read_artifact
 from edgetrack.benchmarks import exporting
 from edgetrack.benchmarks.contenders import ContenderSpec, artifact_spec
 from edgetrack.benchmarks.files import document_head, read_document
@@ -78,23 +80,38 @@ def _row(path: Path, footage: Footage, updates: int, threads: int | None) -> dic
         "published_gmacs": variant.published_gmacs,
         "weights_bytes": variant.parameters * _WEIGHT_BYTES[spec.precision],
         "artifact_bytes": artifact.size_bytes(),
-        "target_bytes": _target_bytes(spec, footage),
+        **_told(spec, artifact, footage, updates),
         "export": _export(note) if note.is_file() else None,
         "memory": peak_memory(spec, footage, updates),
     }
 
 
-def _target_bytes(spec: ContenderSpec, footage: Footage) -> int | None:
-    """Return how much a device is fed of a description; None for a tracker that reads no text."""
+def _told(spec: ContenderSpec, artifact: Artifact, footage: Footage, updates: int) -> dict[str, Any]:
+    """Return what a device needs of a tracker that reads text, if the target is described elsewhere.
+
+    Returns:
+        target_bytes: what it is fed of a description. device: `graphs_bytes`, of the files without those that describe
+        targets; `pack_bytes`, of a target pack's file; `memory`, as `fresh.peak_memory` gives it for tracking with that
+        pack. Both None for a tracker that reads no text.
+    """
     with load(spec.path, threads=spec.threads) as tracker:
         language = tracker.language
         if language is None:
-            return None
+            return {"target_bytes": None, "device": None}
         if language.encodes:
             pack = language.encode(TEXT, tracker.picture(footage.frames[0], footage.box, "rgb"))
         else:
             pack = language.made_up()
-    return sum(array.nbytes for array in pack.arrays.values())
+        describing = language.spec.chain
+    files = [artifact.file(name) for entry in artifact.graphs if entry.role not in describing for name in entry.files]
+    with tempfile.TemporaryDirectory(prefix="edgetrack-bench-") as folder:
+        place = pack.save(Path(folder) / "target.pack")
+        device = {
+            "graphs_bytes": sum(path.stat().st_size for path in files),
+            "pack_bytes": place.stat().st_size,
+            "memory": peak_memory(replace(spec, text=None, pack=str(place)), footage, updates),
+        }
+    return {"target_bytes": sum(array.nbytes for array in pack.arrays.values()), "device": device}
 
 
 def _export(note: Path) -> dict[str, Any]:

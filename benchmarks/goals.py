@@ -29,7 +29,7 @@ NOT_MEASURED = "not measured"
 
 CENTRE_VARIANTS = ("ostrack-256", "ostrack-256-ce", "ostrack-384-ce", "grm-256", "grm-l320")
 VARIANTS = ("fartrack-pico", "fartrack-nano", "fartrack-tiny", *CENTRE_VARIANTS)
-LANGUAGE_VARIANTS = ("mvlm-tf", "mvlm-bbox", "atstrack-256-t2", "atstrack-384")
+LANGUAGE_VARIANTS = ("mvlm-tf", "mvlm-bbox", "atstrack-256-t2", "atstrack-384", "glad-b256", "glad-l384")
 TARGET_BYTES = 4e6
 ENGINES = ("onnxruntime", "openvino")
 BOX_PX = 0.05
@@ -73,6 +73,7 @@ def goals(results: Mapping[str, Document]) -> list[Goal]:
         _tracking(results),
         _export(results.get(f"footprint-{EXPORTED_VARIANT}")),
         _target(results),
+        _text(results),
     ]
 
 
@@ -240,3 +241,22 @@ def _target(results: Mapping[str, Document]) -> Goal:
     missing = len(LANGUAGE_VARIANTS) - len(sizes)
     note = f", {missing} of {len(LANGUAGE_VARIANTS)} {NOT_MEASURED}" if missing else ""
     return Goal(what, wanted, f"{size / 1e6:.2f} MB ({variant}){note}", 0 < size <= TARGET_BYTES and not missing)
+
+
+def _text(results: Mapping[str, Document]) -> Goal:
+    """Every variant that reads text has to be there, on every engine."""
+    what = f"text encoding in an update of {len(LANGUAGE_VARIANTS)} trackers with language on {len(ENGINES)} engines"
+    limit = "0 ms"
+    wanted = {(variant, engine) for variant in LANGUAGE_VARIANTS for engine in ENGINES}
+    found = {
+        (entry["variant"], entry["engine"]["engine"]): float(entry["stages_ms"]["text"]["max"])
+        for variant in LANGUAGE_VARIANTS
+        for entry in _compared(results.get(f"bench-{variant}"))
+        if "text_ms" in entry and "text" in entry["stages_ms"]
+    }
+    missing = len(wanted - set(found))
+    if missing == len(wanted):
+        return Goal(what, limit)
+    worst = max(ms for key, ms in found.items() if key in wanted)
+    note = f", {missing} of {len(wanted)} {NOT_MEASURED}" if missing else ""
+    return Goal(what, limit, f"at most {worst:.3f} ms{note}", worst == 0 and not missing)

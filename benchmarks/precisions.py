@@ -2,7 +2,8 @@
 
 For every variant, engine and precision: the whole loop in turns with the same engine's fp32, size, overlap of the boxes
 with fp32's on annotated sequences that were not calibrated with, and success AUC where the weights were trained. What
-is built and tracked is kept in the work folder, so that an interrupted run goes on; times are always measured anew.
+fp32 itself keeps from engine to engine is measured too: no precision can be held to more. What is built and tracked is
+kept in the work folder, so that an interrupted run goes on; times are always measured anew.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 _UPDATES, _WARMUP = 320, 64
 _STAND_IN = "stand-in"
+_IOU_CONVENTION = "mean over frames, the first of a sequence left out; fp32: to that of the variant's first engine"
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,15 @@ class _Setting:
         """Return trained weights, where there are some: given ones, then edgetrack's own."""
         given = dict(item.split("=", 1) for item in self.options.weights)
         return given.get(variant) or ("demo" if demo_weights(variant) is not None else _STAND_IN)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One variant on one engine: its rows, fp32's first; what others took of the machine; what fp32 tracked."""
+
+    rows: list[dict[str, Any]]
+    others_share: float | None
+    base: Sequence[SequenceRecord]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -88,10 +99,11 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
     open_folder(options.work)
     rows, shares = [], []
     for variant in options.variants:
-        for target in options.targets:
-            found, share = _group(variant, target, setting)
-            rows += found
-            shares += [] if share is None else [share]
+        groups = [_group(variant, target, setting) for target in options.targets]
+        for group in groups[1:]:
+            group.rows[0]["iou"], group.rows[0]["iou_followed"] = _overlap(groups[0].base, group.base)
+        rows += [row for group in groups for row in group.rows]
+        shares += [group.others_share for group in groups if group.others_share is not None]
     return {
         **document_head(SCHEMA),
         "threads": options.threads,
@@ -99,7 +111,7 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
         "calibration": Path(options.calib).name,
         "data": [Path(item).name for item in options.data],
         "sequences": [{"name": item.name, "frames": len(item.boxes)} for item in setting.sequences],
-        "conventions": {"auc": CONVENTIONS["pytracking"], "iou": "mean over frames, the first of a sequence left out"},
+        "conventions": {"auc": CONVENTIONS["pytracking"], "iou": _IOU_CONVENTION},
         "others_share": max(shares, default=None),
         "rows": rows,
     }
@@ -117,8 +129,7 @@ def _sequences(options: argparse.Namespace) -> list[EvalSequence]:
     return [replace(item, boxes=item.boxes[:count], images=item.images[:count]) for item in found]
 
 
-def _group(variant: str, target: str, setting: _Setting) -> tuple[list[dict[str, Any]], float | None]:
-    """Return the rows of one variant on one engine, fp32 first, and the share of others while it was timed."""
+def _group(variant: str, target: str, setting: _Setting) -> _Group:
     options, info = setting.options, target_of(target)
     wanted = [name for name in dict.fromkeys(("fp32", *options.precisions)) if name in info.precisions]
     rows = [{"variant": variant, "target": info.name, "engine": info.engine, "precision": name} for name in wanted]
@@ -157,7 +168,7 @@ def _group(variant: str, target: str, setting: _Setting) -> tuple[list[dict[str,
         base = base or records
         overlaps = (None, None) if row["precision"] == "fp32" else _overlap(base, records)
         row |= {"auc": auc, "iou": overlaps[0], "iou_followed": overlaps[1]}
-    return rows, document["others_share"]
+    return _Group(rows, document["others_share"], base)
 
 
 def _build(path: Path, variant: str, setting: _Setting) -> Artifact:

@@ -32,8 +32,8 @@ from edgetrack.demo import TEXT
 from edgetrack.errors import InputError
 from edgetrack.export.models import find_variant
 from edgetrack.export.models.base import Variant
-from edgetrack.loading import language_home, open_engine
-from edgetrack.runtime.tracker import GraphFile, build_tracker
+from edgetrack.loading import graph_files, language_home, open_engine
+from edgetrack.runtime.tracker import build_tracker
 
 __all__ = ["SCHEMA", "main", "measure_profile", "table_of_calls"]
 
@@ -131,7 +131,7 @@ def _profile(
 ) -> dict[str, list[Call]]:
     """Track with profiling on; return the calls after warm-up of each graph that runs in every frame."""
     profiler = open_profiler(engine, threads)
-    graphs = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
+    graphs = graph_files(artifact)
     with build_tracker(artifact.tracker, graphs, profiler.engine, language_home(artifact)) as tracker:
         count = len(footage.frames)
         said = TEXT if tracker.language is not None and tracker.language.encodes else None

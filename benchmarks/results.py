@@ -65,6 +65,8 @@ _EFFORT = {
     # Templates are renewed from frame 10 on.
     "atstrack-256-t2": Effort(32, 12, 8, 13),
     "atstrack-384": Effort(16, 4, 4, 13),
+    "glad-b256": Effort(32, 12, 8, 9),
+    "glad-l384": Effort(6, 2, 4, 9),
 }
 MEASURED = (*VARIANTS, *LANGUAGE_VARIANTS)
 

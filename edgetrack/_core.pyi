@@ -6,7 +6,7 @@ strides, read in place: "bgr" and "rgb" HxWx3, "gray" HxW or HxWx1, "bgra" and "
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -305,6 +305,22 @@ class MvlmTracker(CropLoop):
 
         Raises:
             InputError: another number of values, or some are not finite.
+        """
+
+    threshold_ranges: ClassVar[dict[str, tuple[float, float]]]
+    """Least and largest value of each of `thresholds`."""
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What the gate judges by: "tau", "omega", "lambda" and "psi"; at first as in the spec's part "gate"."""
+
+    def set_thresholds(self, values: dict[str, float]) -> None:
+        """Judge by other thresholds from the next frame on; those that are not named stay, and so do the margins.
+
+        What counts as lost and uncertain moves with tau. They stay through `init` and `reset`.
+
+        Raises:
+            InputError: a name is none of `thresholds`, or a value is outside its range; nothing is changed then.
         """
 
     @property

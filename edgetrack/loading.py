@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgetrack.artifact import Artifact, GraphEntry
+    from edgetrack.artifact import Artifact, TensorInfo
     from edgetrack.runtime.engine import Engine
     from edgetrack.runtime.graph_file import GraphFile
     from edgetrack.runtime.language import Language, LanguageHome
     from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
-__all__ = ["encode_text", "language_home", "load", "load_artifact", "open_engine", "open_text_side"]
+__all__ = ["encode_text", "graph_files", "language_home", "load", "load_artifact", "open_engine", "open_text_side"]
 
 
 def load(
@@ -117,7 +117,7 @@ def open_text_side(
     spec = read_language_spec(Fields(dict(artifact.tracker), str(artifact.path), "tracker"))
     if spec is None:
         raise InputError(f"{artifact.path}: {artifact.model.variant} reads no text, it follows what a box shows")
-    graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
+    graphs = graph_files(artifact)
     fed = [ShapesOnly.of(graph.inputs, spec.feeds) for role, graph in graphs.items() if role != TEXT_ROLE]
     opened = open_engine(artifact, device=device, engine=engine, threads=threads)
     try:
@@ -141,7 +141,7 @@ def load_artifact(
     spec: dict[str, Any] = dict(artifact.tracker)
     if history_mib is not None:
         spec["memory"] = _memory(artifact, history_mib)
-    graphs = {entry.role: _graph_file(artifact, entry) for entry in artifact.graphs}
+    graphs = graph_files(artifact)
     opened = open_engine(artifact, device=device, engine=engine, threads=threads, cache_dir=cache_dir)
     try:
         return build_tracker(spec, graphs, opened, language_home(artifact))
@@ -221,9 +221,14 @@ def language_home(artifact: Artifact) -> LanguageHome:
     return LanguageHome(artifact.path, artifact.model.variant, artifact.model.checkpoint_sha256)
 
 
-def _graph_file(artifact: Artifact, entry: GraphEntry) -> GraphFile:
+def graph_files(artifact: Artifact) -> dict[str, GraphFile]:
+    """Return an artifact's graphs by role, for `build_tracker`."""
     from edgetrack.runtime.graph_file import GraphFile
 
-    inputs = {tensor.name: tensor.shape for tensor in entry.inputs}
-    outputs = {tensor.name: tensor.shape for tensor in entry.outputs}
-    return GraphFile(artifact.file(entry.file), entry.dims, inputs, outputs)
+    def shapes(tensors: Sequence[TensorInfo]) -> dict[str, tuple[int | str, ...]]:
+        return {tensor.name: tensor.shape for tensor in tensors}
+
+    return {
+        entry.role: GraphFile(artifact.file(entry.file), entry.dims, shapes(entry.inputs), shapes(entry.outputs))
+        for entry in artifact.graphs
+    }

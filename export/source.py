@@ -66,7 +66,7 @@ class Source:
     @property
     def tellable(self) -> bool:
         """Whether the published loop can be told what to follow."""
-        return self.text is not None and isinstance(self.family, Tellable)
+        return self.text is not None and self.text.side.encodes and isinstance(self.family, Tellable)
 
     def loop(self, text: str | None = None) -> ReferenceTracker:
         """Return the published loop; where it reads text, one that follows a sentence. None: none is given.

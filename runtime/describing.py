@@ -50,6 +50,8 @@ class Chain:
         self._engine = engine
         self._seed = noise_seed
         self._kept: dict[str, Session] = {}
+        self.at_work = ""
+        """Which of several graphs runs just now, as "unet (3 of 4)", for any thread; "" if none does."""
 
     @property
     def complete(self) -> bool:
@@ -60,6 +62,12 @@ class Chain:
     def sees_image(self) -> bool:
         """Whether a graph that is here is shown the target."""
         return any(IMAGE in self._graphs[role].inputs for role in self._roles if role in self._graphs)
+
+    def made_up(self) -> dict[str, NDArray[np.float64]]:
+        """Return noise for the first graph, which follows from the names of its inputs; those have fixed shapes."""
+        shapes = self._graphs[self._roles[0]].inputs
+        fixed = {name: tuple(size for size in shape if isinstance(size, int)) for name, shape in shapes.items()}
+        return {name: standard_normal(name.replace("_", ".", 1), size) for name, size in fixed.items()}
 
     def open(self, role: str) -> Session:
         """Return a session of one graph.
@@ -90,19 +98,28 @@ class Chain:
             raise InputError(NO_ENCODER)
         made: _Arrays = dict(given)
         read: set[str] = set()
-        for role in self._roles:
-            session = self.open(role)
-            read |= set(session.inputs)
-            for name, buffer in session.inputs.items():
-                self._fill(role, name, buffer, made)
-            session.run()
-            made |= {name: np.array(array) for name, array in session.outputs.items()}
+        try:
+            for number, role in enumerate(self._roles, 1):
+                if len(self._roles) > 1:
+                    self.at_work = f"{role} ({number} of {len(self._roles)})"
+                read |= self._run_one(role, made)
+        finally:
+            self.at_work = ""
         if unread := sorted(set(given) - read):
             raise ArtifactError(
                 f"the {' and '.join(self._roles)} graph has no input {unread[0]!r}, as its tokenizer's rules need; "
                 "export the artifact again"
             )
         return made
+
+    def _run_one(self, role: str, made: _Arrays) -> set[str]:
+        """Run a graph on what was made so far, add what it makes, and return the names of its inputs."""
+        session = self.open(role)
+        for name, buffer in session.inputs.items():
+            self._fill(role, name, buffer, made)
+        session.run()
+        made |= {name: np.array(array) for name, array in session.outputs.items()}
+        return set(session.inputs)
 
     def _fill(self, role: str, name: str, buffer: NDArray[Any], made: Mapping[str, NDArray[Any]]) -> None:
         if name in made:

@@ -91,6 +91,8 @@ class Language:
         self.spec = spec
         self.model = ModelIdentity(home.variant, home.checkpoint_sha256, spec.encoder_sha256)
         self.text_ms = 0.0
+        self.spent_ms = 0.0
+        """Milliseconds that all descriptions took together, those of `init` and any other."""
         self.image: NDArray[np.float32] | None = None
         """What the describing graphs are shown of the target; None where they are shown nothing, or not yet."""
         self._home = home
@@ -109,8 +111,23 @@ class Language:
         """Whether this artifact turns text into target data; if not, a pack has to be given."""
         return self.spec.rules is not None and self._chain.complete
 
+    @property
+    def at_work(self) -> str:
+        """Which of several describing graphs runs just now, see `Chain.at_work`; any thread may ask."""
+        return self._chain.at_work
+
     def made_up(self) -> TargetPack:
-        """Return target data that are noise, for timing a tracker that cannot encode text; they describe nothing."""
+        """Return target data for timing a tracker that cannot encode text; they describe nothing.
+
+        Where the artifact has the rest of a chain whose beginning runs elsewhere, they are what that makes of noise,
+        the same that the export's gate gave both sides. Otherwise they are noise themselves.
+
+        Raises:
+            ArtifactError: see `run`.
+            EngineUnavailable: see `run`.
+        """
+        if self.spec.rules is None and self._chain.complete and not self.sees_image:
+            return self.run(self._chain.made_up(), "")
         arrays = {
             name: standard_normal(f"target.{name}", inputs[0].shape).astype(
                 np.float16 if self.spec.half else np.float32
@@ -146,6 +163,7 @@ class Language:
                 del self._kept[next(iter(self._kept))]
             self._kept[name] = pack
         self.text_ms = 1e3 * (time.perf_counter() - began)
+        self.spent_ms += self.text_ms
         return pack
 
     def split(self, text: Text | None, splitter: Splitter) -> Phrases:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from edgetrack.fields import Fields
 from edgetrack.registry import Registry
 from edgetrack.runtime.arguments import Box, Frame, checked_box, checked_frame, lies_on_device
 from edgetrack.runtime.core import CentreHeadTracker, CropLoop, DeviceArray, State
+from edgetrack.runtime.core_parts import GatedCore, TextCore, ToldCore
 from edgetrack.runtime.engine import Engine
 from edgetrack.runtime.graph_file import CheckedEngine, GraphFile
 from edgetrack.runtime.language import Language, LanguageHome, Pack, Text
@@ -32,25 +33,6 @@ FAMILIES: Registry[FamilyBuilder] = Registry("tracker family", ArtifactError)
 FAMILIES.register("centre-head", "edgetrack.runtime.centre_head:build_centre_head")
 FAMILIES.register("fartrack", "edgetrack.runtime.fartrack:build_fartrack")
 FAMILIES.register("mvlm", "edgetrack.runtime.mvlm:build_mvlm")
-
-
-@runtime_checkable
-class ToldCore(Protocol):
-    """What a compiled tracker offers besides, if its search graph has inputs that it does not fill by itself."""
-
-    def set_told(self, name: str, values: NDArray[Any]) -> None:
-        """Take target data under the name that the manifest's `tracker.language.feeds` lists."""
-
-
-@runtime_checkable
-class TextCore(Protocol):
-    """What a compiled tracker offers besides, if it has to know that its target was described anew."""
-
-    def set_text(self, features: NDArray[Any]) -> None:
-        """Take the target data of the first name that the manifest's `tracker.language.feeds` lists.
-
-        Called after every `init`, and between two frames: then what was learnt of the old target is forgotten.
-        """
 
 
 def build_tracker(
@@ -335,6 +317,38 @@ class Tracker:
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
             raise InputError(f"candidates was asked for {k!r} boxes; give a whole number, 1 or more")
         return core.candidates(min(int(k), _MOST_CANDIDATES))
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """What the tracker judges its boxes by and `set_thresholds` may change, by name; empty where it has none.
+
+        MVLM has tau (least confidence), omega (weight of the memory in it), lambda (weight of the past in the memory)
+        and psi (largest overlap of two places).
+        """
+        core = self.core
+        return dict(core.thresholds) if isinstance(core, GatedCore) else {}
+
+    @property
+    def threshold_ranges(self) -> dict[str, tuple[float, float]]:
+        """Least and largest value of each of `thresholds`."""
+        core = self.core
+        return dict(core.threshold_ranges) if isinstance(core, GatedCore) else {}
+
+    def set_thresholds(self, values: Mapping[str, float]) -> None:
+        """Change some of `thresholds` from the next update on; `init` and `reset` leave them as they are.
+
+        What MVLM has learnt stays. What counts as LOST and UNCERTAIN moves with tau.
+
+        Args:
+            values: by name; the others stay.
+
+        Raises:
+            InputError: a name or value cannot be, then nothing is changed; or this tracker has no thresholds.
+        """
+        core = self.core
+        if not isinstance(core, GatedCore):
+            raise InputError(f"this tracker ({type(core).__name__}) has no thresholds, MVLM does; leave them out")
+        core.set_thresholds(dict(values))
 
     def reset(self) -> None:
         """Forget the target and its history; call `init` next."""

@@ -14,8 +14,8 @@ GRID = 8
 MAPS = {"score": 1, "size": 2, "offset": 2}
 
 
-def write_search(path: Path) -> None:
-    """Maps that depend on the mean colour in each cell, and a little on the tokens."""
+def write_search(path: Path, told: str = "") -> None:
+    """Maps that depend on the mean colour in each cell, and a little on the tokens; sizes also on an input `told`."""
     from onnx import helper
 
     cell = SEARCH_PX // GRID
@@ -36,6 +36,13 @@ def write_search(path: Path) -> None:
     for name, channels in MAPS.items():
         constants[f"w_{name}"] = (0.2 * rng.standard_normal((channels, 3, 1, 1))).astype(np.float32)
     inputs = {"search": [1, 3, SEARCH_PX, SEARCH_PX], "tokens": [1, TOKENS, CHANNELS]}
+    if told:
+        inputs[told] = [1, TOKENS, CHANNELS]
+        nodes[7:8] = [
+            helper.make_node("ReduceMean", [told], ["meant"], keepdims=0),
+            helper.make_node("Add", ["side", "meant"], ["moved"]),
+            helper.make_node("Add", ["moved", "bias"], ["biased"]),
+        ]
     save_graph(path, nodes, inputs, {name: [1, n, GRID, GRID] for name, n in MAPS.items()}, constants)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +106,11 @@ def reference_subject(
     *,
     seed: int = 0,
     threads: int | None = None,
-    text_encoder: Path | None = None,
-    vocabulary: Path | None = None,
+    beside: Mapping[str, Path | None] | None = None,
 ) -> Subject:
     """Return a checkpoint, or "stand-in", in the published loop of `variant`.
 
-    `text_encoder` and `vocabulary` are what the checkpoint of a tracker with language needs besides.
+    `beside` are files that the checkpoint of a tracker with language needs, by their names in `ContenderSpec`.
 
     Raises:
         InputError: no such variant, or no such file.
@@ -121,11 +121,7 @@ def reference_subject(
     find_variant(variant)
     made_up = weights == STAND_IN
     content = f"{STAND_IN} {seed}" if made_up else checkpoint_sha256(weights)
-    files = {
-        name: str(path.resolve())
-        for name, path in (("text_encoder", text_encoder), ("vocabulary", vocabulary))
-        if path is not None
-    }
+    files = {name: str(path.resolve()) for name, path in (beside or {}).items() if path is not None}
     content = " ".join([content, *(checkpoint_sha256(path) for path in files.values())])
     spec = ContenderSpec(
         kind="reference",
@@ -144,15 +140,19 @@ def reference_subject(
 
 
 def checkpoint_sha256(path: str) -> str:
-    """Return the SHA-256 of a checkpoint, or of a file that belongs to it.
+    """Return the SHA-256 of a checkpoint, or of a file that belongs to it; of a folder, one over all its files.
 
     Raises:
         InputError: it cannot be read.
     """
     from edgetrack.artifact import sha256_of
 
+    place = Path(path)
     try:
-        return sha256_of(Path(path))
+        if not place.is_dir():
+            return sha256_of(place)
+        files = sorted(file for file in place.rglob("*") if file.is_file())
+        return _digest([[str(file.relative_to(place)), sha256_of(file)] for file in files])
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path") from error
 

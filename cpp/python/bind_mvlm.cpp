@@ -8,6 +8,8 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,27 @@ namespace {
 namespace py = pybind11;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
+std::string shown(const py::handle& value) { return py::repr(value).cast<std::string>().substr(0, 60); }
+
+// Sets one threshold of a gate; InputError for a name or value that cannot be.
+void put(GateSpec& gate, const py::handle& key, const py::handle& value) {
+  for (const Threshold& threshold : thresholds) {
+    if (!key.equal(py::str(threshold.name))) continue;
+    const bool number = !PyBool_Check(value.ptr()) && (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()));
+    const double given = number ? PyFloat_AsDouble(value.ptr()) : std::nan("");
+    PyErr_Clear();  // a whole number too large for a double gave -1 and an error
+    if (!number || !threshold.allows(given) || !(py::float_(given).equal(value))) {
+      std::ostringstream message;
+      message << threshold.name << " is " << shown(value) << ", must be a number from " << threshold.least << " to "
+              << threshold.most;
+      throw InputError(message.str());
+    }
+    gate.*threshold.value = given;
+    return;
+  }
+  throw InputError("there is no threshold " + shown(key) + "; known: tau, omega, lambda, psi");
+}
+
 class PyMvlmTracker final : public PyLoop {
  public:
   PyMvlmTracker(const py::dict& spec, std::shared_ptr<PyGraph> search, std::shared_ptr<PyGraph> template_graph)
@@ -32,6 +55,28 @@ class PyMvlmTracker final : public PyLoop {
   void set_text(const Floats& features) {
     const Lease lease(*this);
     core_.set_text(features.data(), static_cast<std::size_t>(features.size()));
+    publish();
+  }
+
+  py::dict thresholds() const {
+    py::dict out;
+    for (const Threshold& threshold : edgetrack::thresholds) out[threshold.name] = seen_.gate.*threshold.value;
+    return out;
+  }
+
+  static py::dict threshold_ranges() {
+    py::dict out;
+    for (const Threshold& threshold : edgetrack::thresholds) {
+      out[threshold.name] = std::pair(threshold.least, threshold.most);
+    }
+    return out;
+  }
+
+  void set_thresholds(const py::dict& values) {
+    const Lease lease(*this);
+    GateSpec gate = core_.gate_spec();
+    for (const auto& [key, value] : values) put(gate, key, value);
+    core_.set_gate(gate);
     publish();
   }
 
@@ -67,6 +112,7 @@ class PyMvlmTracker final : public PyLoop {
     bool is_global = false;
     bool looked_global = false;
     bool updated = false;
+    GateSpec gate;
   };
 
   static const char* name_of(bool is_global) { return is_global ? "global" : "local"; }
@@ -79,6 +125,7 @@ class PyMvlmTracker final : public PyLoop {
     seen_.is_global = core_.is_global();
     seen_.looked_global = core_.looked_global();
     seen_.updated = core_.updated();
+    seen_.gate = core_.gate_spec();
     if (const MarginGate* gate = core_.gate()) {
       seen_.confidence = static_cast<double>(gate->confidences()[core_.chosen()]);
       seen_.response = static_cast<double>(gate->response(core_.chosen()));
@@ -98,6 +145,10 @@ void init_mvlm(py::module_& module) {
       .def(py::init<const py::dict&, std::shared_ptr<PyGraph>, std::shared_ptr<PyGraph>>(), py::arg("spec"),
            py::arg("search"), py::arg("template") = py::none())
       .def("set_text", &PyMvlmTracker::set_text, py::arg("features"))
+      .def_property_readonly("thresholds", &PyMvlmTracker::thresholds)
+      .def_property_readonly_static("threshold_ranges",
+                                    [](const py::object&) { return PyMvlmTracker::threshold_ranges(); })
+      .def("set_thresholds", &PyMvlmTracker::set_thresholds, py::arg("values"))
       .def_property_readonly("has_text", &PyMvlmTracker::has_text)
       .def_property_readonly("confidence", &PyMvlmTracker::confidence)
       .def_property_readonly("response", &PyMvlmTracker::response)

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <string>
 
 #include "finite.hpp"
 #include "require.hpp"
@@ -23,12 +24,12 @@ const GateSpec& checked(const GateSpec& spec) {
 }  // namespace
 
 void check(const GateSpec& spec) {
-  const auto share = [](double value) { return value >= 0 && value <= 1; };
-  require(share(spec.alpha), "gate.alpha", spec.alpha, "0 to 1");
-  require(spec.tau >= -1 && spec.tau <= 1, "gate.tau", spec.tau, "-1 to 1");
-  require(share(spec.omega), "gate.omega", spec.omega, "0 to 1");
-  require(share(spec.lambda), "gate.lambda", spec.lambda, "0 to 1");
-  require(share(spec.psi), "gate.psi", spec.psi, "0 to 1");
+  require(spec.alpha >= 0 && spec.alpha <= 1, "gate.alpha", spec.alpha, "0 to 1");
+  for (const Threshold& threshold : thresholds) {
+    const double value = spec.*threshold.value;
+    const std::string name = std::string("gate.") + threshold.name;
+    require(threshold.allows(value), name.c_str(), value, threshold.least < 0 ? "-1 to 1" : "0 to 1");
+  }
 }
 
 MarginGate::MarginGate(const GateSpec& spec, std::size_t count)
@@ -42,6 +43,8 @@ MarginGate::MarginGate(const GateSpec& spec, std::size_t count)
       past_(count),
       next_(count),
       confidences_(count) {}
+
+void MarginGate::set_spec(const GateSpec& spec) { spec_ = checked(spec); }
 
 bool MarginGate::read(const Candidates& candidates) noexcept {
   if (!all_finite(candidates.cls, count()) || !all_finite(candidates.boxes, 4 * count()) ||
@@ -97,7 +100,8 @@ void MarginGate::choose() noexcept {
   const auto past_weight = static_cast<float>(spec_.lambda);
   const auto margin_weight = static_cast<float>(1 - spec_.omega);
   const auto memory_weight = static_cast<float>(spec_.omega);
-  const auto tau = static_cast<float>(spec_.tau);
+  tau_ = spec_.tau;
+  const auto tau = static_cast<float>(tau_);
   selected_ = best_ = 0;
   std::size_t of_all = 0;
   for (std::size_t i = 0; i < count(); ++i) {
@@ -118,7 +122,7 @@ void MarginGate::remember() noexcept {
 
 double MarginGate::lead() const noexcept {
   const auto behind = [&](std::size_t i) { return static_cast<double>(seen_.cls[best_] - seen_.cls[i]); };
-  const auto below = [&](std::size_t i) { return spec_.tau - static_cast<double>(confidences_[i]); };
+  const auto below = [&](std::size_t i) { return tau_ - static_cast<double>(confidences_[i]); };
   double least = std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < count(); ++i) {
     if (i == best_) continue;

@@ -1,6 +1,7 @@
 #include "edgetrack/mvlm.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -91,6 +92,17 @@ void MvlmTracker::set_text(const float* values, std::size_t count) {
   std::copy_n(values, count, text_);
   has_text_ = true;
   look_afresh();
+}
+
+void MvlmTracker::set_gate(const GateSpec& gate) {
+  gate_.set_spec(gate);
+  // A raw score is a confidence, moved into 0..1 as `look` does.
+  ScoreRule rule = moved(spec_.score, 0.5 * (gate.tau - spec_.gate.tau));
+  // Where the spec has "lost" at its tau, rounded, it stays at the gate's own, to the last bit of float32.
+  const double edge = 0.5 * (1 + static_cast<double>(static_cast<float>(gate.tau)));
+  if (!rule.calibration && std::abs(rule.lost_below - edge) < 1e-6) rule.lost_below = edge;
+  rule.uncertain_below = std::max(rule.uncertain_below, rule.lost_below);
+  set_rule(rule);
 }
 
 void MvlmTracker::look_afresh() noexcept {

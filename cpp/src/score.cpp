@@ -23,6 +23,17 @@ double score_of(double raw, const ScoreRule& rule) noexcept {
   return 1 / (1 + std::exp(-(rule.calibration->slope * raw + rule.calibration->intercept)));
 }
 
+ScoreRule moved(const ScoreRule& rule, double raw) noexcept {
+  if (raw == 0) return rule;
+  const auto limit = [&](double score) {
+    if (!rule.calibration) return std::clamp(score + raw, 0.0, 1.0);
+    // What a calibrated score of `score` has in the exponent; infinite at the ends, which stay where they are.
+    const double inner = std::log(score) - std::log1p(-score);
+    return 1 / (1 + std::exp(-(inner + rule.calibration->slope * raw)));
+  };
+  return {rule.calibration, limit(rule.uncertain_below), limit(rule.lost_below)};
+}
+
 State state_of(double score, const ScoreRule& rule) noexcept {
   if (score < rule.lost_below) return State::lost;
   return score < rule.uncertain_below ? State::uncertain : State::tracking;

@@ -83,6 +83,23 @@ void the_past_is_remembered_only_when_told() {
   CHECK(gate.read(later.view()) && gate.memory()[1] == gate.margins()[1]);
 }
 
+void another_spec_judges_from_the_next_frame_on() {
+  const Row row;
+  MarginGate gate(agreement(0.05, 0), 4);
+  CHECK(gate.read(row.view()) && gate.selected() == 2);
+  const double lead = gate.lead();
+  gate.set_spec({1, 0.9, 0.5, 0.25, 0});
+  CHECK(gate.selected() == 2 && gate.lead() == lead);  // what was said of the last frame stands
+  gate.remember();
+  const float first = gate.margins()[1];
+  Row later;
+  later.sims = {0.1F, 0.9F, 0.1F, -0.2F};
+  CHECK(gate.read(later.view()) && gate.selected() == 0);
+  CHECK_NEAR(gate.memory()[1], 0.75F * gate.margins()[1] + 0.25F * first, 1e-7);
+  CHECK_THROWS(gate.set_spec({1, 0.9, 0.5, 1.25, 0}), ArtifactError);
+  CHECK(gate.spec().lambda == 0.25);
+}
+
 void numbers_that_are_not_finite_are_refused() {
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     for (int which = 0; which < 3; ++which) {
@@ -121,6 +138,7 @@ int main() {
   leads_are_the_least_change();
   a_box_that_overlaps_all_others_is_compared_with_the_least();
   the_past_is_remembered_only_when_told();
+  another_spec_judges_from_the_next_frame_on();
   numbers_that_are_not_finite_are_refused();
   wrong_specs_are_refused();
   a_frame_allocates_nothing();

@@ -42,11 +42,27 @@ void wrong_rules_are_refused() {
   CHECK_THROWS(check(rule), ArtifactError);
 }
 
+void limits_move_with_the_raw_confidence() {
+  const ScoreRule plain = moved(limits(0.5, 0.25), 0.125);
+  CHECK(plain.uncertain_below == 0.625 && plain.lost_below == 0.375);
+  const ScoreRule high = moved(limits(0.5, 0.25), 0.75);
+  CHECK(high.uncertain_below == 1 && high.lost_below == 1);
+  const ScoreRule low = moved(limits(0.5, 0.25), -0.375);
+  CHECK(low.uncertain_below == 0.125 && low.lost_below == 0);
+  ScoreRule curved = limits(score_of(0.4, {Calibration{4, -2}}), 0);
+  curved.calibration = Calibration{4, -2};
+  CHECK_NEAR(moved(curved, 0.25).uncertain_below, score_of(0.65, curved), 1e-12);
+  CHECK(moved(curved, 0.25).lost_below == 0 && moved(curved, 0).uncertain_below == curved.uncertain_below);
+  curved.uncertain_below = 1;
+  CHECK(moved(curved, -0.25).uncertain_below == 1);
+}
+
 }  // namespace
 
 int main() {
   states_follow_the_limits();
   calibration_is_a_logistic_curve();
   wrong_rules_are_refused();
+  limits_move_with_the_raw_confidence();
   return failures;
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,9 @@ from edgetrack.cli import console
 from edgetrack.cli.export import usage_error
 from edgetrack.cli.options import DeviceOption, EngineOption, JsonOption, ThreadsOption, parse_box
 from edgetrack.cli.text_options import (
+    BESIDE_CHECKPOINT,
+    DiffusionOption,
+    LoraOption,
     PackOption,
     TextEncoderOption,
     TextOption,
@@ -55,6 +58,8 @@ def run(
     pack: PackOption = None,
     text_encoder: TextEncoderOption = None,
     vocabulary: VocabularyOption = None,
+    diffusion: DiffusionOption = None,
+    lora: LoraOption = None,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Measured updates of each; default 320, or as --duration.")
     ] = None,
@@ -114,7 +119,8 @@ def run(
         )
         for path in artifacts
     ]
-    specs = _with_reference(specs, reference, text_encoder, vocabulary)
+    beside = {"text_encoder": text_encoder, "vocabulary": vocabulary, "diffusion": diffusion, "lora": lora}
+    specs = _with_reference(specs, reference, beside)
     footage = load_footage(None if source is None else str(source), None if init is None else parse_box(init))
     turns = len(specs) if compare else 1
     plan = Plan.of(turns, updates=frames, duration_s=duration, warmup=warmup, pace_fps=pace)
@@ -144,18 +150,18 @@ def _check_usage(
 
 
 def _with_reference(
-    specs: list[ContenderSpec], reference: str | None, text_encoder: Path | None, vocabulary: Path | None
+    specs: list[ContenderSpec], reference: str | None, beside: Mapping[str, Path | None]
 ) -> list[ContenderSpec]:
     """Put the reference first, if there is one, and give everything a name of its own."""
     from edgetrack.benchmarks.contenders import reference_spec, with_unique_names
 
     if reference is None:
-        if text_encoder is not None or vocabulary is not None:
-            raise typer.BadParameter("are for --reference", param_hint="--text-encoder, --vocabulary")
+        if any(path is not None for path in beside.values()):
+            raise typer.BadParameter("are for --reference", param_hint=BESIDE_CHECKPOINT)
         return with_unique_names(specs)
     with usage_error("--reference"):
         weights = resolve_weights(specs[0].variant, reference)
-    reading = reference_spec(weights, specs, text_encoder=text_encoder, vocabulary=vocabulary)
+    reading = reference_spec(weights, specs, beside)
     return with_unique_names([reading, *specs])
 
 
@@ -199,7 +205,8 @@ def _show_contender(entry: dict[str, Any]) -> None:
 def _facts(entry: dict[str, Any]) -> Iterator[str]:
     yield f"{entry['fps']:.1f} updates/s over {entry['updates']} updates; init {entry['init_ms']['p50']:.1f} ms"
     if "text_ms" in entry:
-        yield f"text: {entry['text_ms']:.1f} ms once per target, part of init; no update encodes it"
+        in_updates = entry["stages_ms"]["text"]["max"]
+        yield f"text: {entry['text_ms']:.1f} ms once per target, part of init; at most {in_updates:.3f} ms in an update"
     notes: dict[str, list[str]] = {}
     for stage, note in entry["stage_notes"].items():
         notes.setdefault(note, []).append(stage)

@@ -10,7 +10,13 @@ import typer
 
 from edgetrack.cli import console
 from edgetrack.cli.options import MAX_SEED, DeviceOption, EngineOption, JsonOption, ThreadsOption
-from edgetrack.cli.text_options import TextEncoderOption, VocabularyOption
+from edgetrack.cli.text_options import (
+    BESIDE_CHECKPOINT,
+    DiffusionOption,
+    LoraOption,
+    TextEncoderOption,
+    VocabularyOption,
+)
 from edgetrack.demo import DEMO, resolve_weights
 
 if TYPE_CHECKING:
@@ -53,6 +59,8 @@ def run(
     seed: Annotated[int, typer.Option("--seed", min=0, max=MAX_SEED, help="Of stand-in weights.")] = 0,
     text_encoder: TextEncoderOption = None,
     vocabulary: VocabularyOption = None,
+    diffusion: DiffusionOption = None,
+    lora: LoraOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of results; default: eval-<name>. A run that is there goes on."),
@@ -74,7 +82,7 @@ def run(
 
     sequences = read_sequences(data, only)
     share = threads_per_job(threads, jobs)
-    files = {"text_encoder": text_encoder, "vocabulary": vocabulary}
+    files = {"text_encoder": text_encoder, "vocabulary": vocabulary, "diffusion": diffusion, "lora": lora}
     chosen = _subject(subject, model, seed, files, device=device, engine=engine, threads=share)
     folder = output if output is not None else Path(f"eval-{chosen.spec.name}")
     frames = sum(len(sequence.boxes) for sequence in sequences)
@@ -104,9 +112,7 @@ def _subject(
         if model is not None:
             raise typer.BadParameter("is for a checkpoint; an artifact knows its network", param_hint="--model")
         if any(files.values()):
-            raise typer.BadParameter(
-                "are for a checkpoint; an artifact has its own", param_hint="--text-encoder, --vocabulary"
-            )
+            raise typer.BadParameter("are for a checkpoint; an artifact has its own", param_hint=BESIDE_CHECKPOINT)
         return artifact_subject(Path(subject), device=device, engine=engine, threads=threads)
     if model is None:
         raise typer.BadParameter(f"{subject} is no artifact; say which network it is", param_hint="--model")
@@ -119,7 +125,7 @@ def _subject(
         find_variant(model)
         subject = resolve_weights(model, subject)
     check_torch()
-    return reference_subject(subject, model, seed=seed, threads=threads, **files)
+    return reference_subject(subject, model, seed=seed, threads=threads, beside=files)
 
 
 def print_evaluation(document: dict[str, Any]) -> None:

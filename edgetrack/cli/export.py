@@ -22,7 +22,13 @@ from edgetrack.cli.calibration_options import (
 from edgetrack.cli.options import MAX_SEED, JsonOption, ThreadsOption, parse_box
 from edgetrack.cli.speed import NoSpeedCheckOption, in_words, speed_check, warn_if_slow
 from edgetrack.cli.target_options import with_target_options
-from edgetrack.cli.text_options import DiffusionOption, LoraOption, TextEncoderOption, VocabularyOption
+from edgetrack.cli.text_options import (
+    BESIDE_CHECKPOINT,
+    DiffusionOption,
+    LoraOption,
+    TextEncoderOption,
+    VocabularyOption,
+)
 from edgetrack.demo import resolve_weights
 from edgetrack.errors import EngineUnavailable, InputError
 from edgetrack.export.targets import target_of
@@ -161,7 +167,7 @@ def run(
         max_box_error=max_box_error,
     )
     files = TextFiles(text_encoder, vocabulary, diffusion, lora)
-    with usage_error("--text-encoder, --vocabulary, --diffusion, --lora"):
+    with usage_error(BESIDE_CHECKPOINT):
         files.check(variant, made_up=weights == "stand-in")
     chosen = clip_from_options(clip, init)
     with usage_error("--device"):

@@ -34,7 +34,11 @@ def run(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8765,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="What visitors need, 16 characters or more; auto: a new one is made and printed."),
+        typer.Option(
+            "--token",
+            envvar="EDGETRACK_SERVE_TOKEN",
+            help="What visitors need, 16 characters or more; auto: a new one is made and printed.",
+        ),
     ] = None,
     allow_host: Annotated[
         list[str] | None, typer.Option("--allow-host", help="Further name of this machine; may be repeated.")
@@ -44,8 +48,12 @@ def run(
         typer.Option("--cameras/--no-cameras", help="Whether cameras may be opened; default: only with 127.0.0.1."),
     ] = None,
     streams: Annotated[
-        bool, typer.Option("--streams", help="Let visitors open any address of rtsp or http that they type.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--streams/--no-streams",
+            help="Whether any address of rtsp or http may be typed and opened; default: only with 127.0.0.1.",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
     engine: EngineOption = None,
     threads: ThreadsOption = None,
@@ -84,7 +92,7 @@ def run(
     )
     options = Options(
         cameras=local if cameras is None else cameras,
-        streams=streams,
+        streams=local if streams is None else streams,
         max_upload_bytes=max_upload_mb << 20,
         quality=jpeg_quality,
         device=device,

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from edgetrack.runtime.language import Text
 
 __all__ = [
+    "BESIDE_CHECKPOINT",
     "DiffusionOption",
     "LoraOption",
     "PackOption",
@@ -60,6 +61,8 @@ DiffusionOption = Annotated[
         help="GLAD: folder of Stable Diffusion v1.5 in diffusers' layout; default: target packs are made elsewhere.",
     ),
 ]
+BESIDE_CHECKPOINT = "--text-encoder, --vocabulary, --diffusion, --lora"
+"""Options that name files which a checkpoint needs beside it."""
 LoraOption = Annotated[Path | None, typer.Option("--lora", help="With --diffusion: the file of its LCM-LoRA.")]
 
 

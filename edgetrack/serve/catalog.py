@@ -44,6 +44,25 @@ class Artifacts:
             raise InputError(f"artifact {str(name)[:80]!r} is not in the list; choose one of it")
         return found[name]
 
+    def describer(self, path: Path) -> Path | None:
+        """Return another artifact of the same weights that describes targets, which this one may not do by itself."""
+        from edgetrack.artifact import read_artifact
+        from edgetrack.serve.describe import describes
+
+        wanted = read_artifact(path, verify_checksums=False).model
+        for other in self._all().values():
+            try:
+                found = read_artifact(other, verify_checksums=False)
+                same = (found.model.variant, found.model.checkpoint_sha256) == (
+                    wanted.variant,
+                    wanted.checkpoint_sha256,
+                )
+                if same and describes(found):
+                    return other
+            except ArtifactError:
+                continue
+        return None
+
     def _all(self) -> dict[str, Path]:
         paths = list(self._given)
         for folder in self._folders:
@@ -58,7 +77,7 @@ def _facts(name: str, path: Path) -> dict[str, Any]:
     try:
         artifact = read_artifact(path, verify_checksums=False)
     except ArtifactError as error:
-        return facts | {"trouble": str(error)}
+        return facts | {"trouble": str(error).replace(str(path), facts["name"])}
     return facts | {
         "variant": artifact.model.variant,
         "precision": artifact.precision.actual,
@@ -111,6 +130,10 @@ class Media:
         path = paths[0]
         if head != "bundled" and not path.resolve().is_relative_to(self.roots[int(head)].resolve()):
             raise NotAllowed(f"media {asked[:80]!r} leads out of the folders that are served; choose one of the list")
+        if head != "bundled" and path.is_dir() and _links_out(path, self.roots[int(head)].resolve()):
+            raise NotAllowed(
+                f"media {asked[:80]!r} has images that lead out of the folders that are served; remove them"
+            )
         if not _is_media(path):
             raise InputError(f"media {asked[:80]!r} is no video or folder of images; choose one of the list")
         return SourceChoice(str(path), inner)
@@ -135,6 +158,12 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         yield Path(folder), subfolders, files
 
 
+def _links_out(folder: Path, real: Path) -> bool:
+    """Tell whether an image of a folder is a link to somewhere that is not below `real`."""
+    images = (path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES)
+    return any(path.is_symlink() and not path.resolve().is_relative_to(real) for path in images)
+
+
 def _is_media(path: Path) -> bool:
     if path.is_dir():
         return any(inner.suffix.lower() in _IMAGE_SUFFIXES for inner in path.iterdir())
@@ -151,7 +180,11 @@ def camera(number: object) -> SourceChoice:
 
 
 def stream(url: object) -> SourceChoice:
-    """Return the stream behind an address of rtsp or http; InputError. A password in it is not shown."""
+    """Return the stream behind an address of rtsp or http; InputError. A password in it is not shown.
+
+    Other addresses, as file: or pipe:, are refused, and a path never stands for a stream. What a server of http sends
+    may name further addresses (redirects, playlists): FFmpeg follows those of the network, but opens no file for them.
+    """
     if not isinstance(url, str) or len(url) > _MOST_URL or not re.fullmatch(r"[!-~]+", url):
         raise InputError("the stream's address is no URL; give one as rtsp://camera.local/live")
     try:

@@ -13,7 +13,7 @@ from edgetrack.serve.catalog import camera, stream
 from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import NotAllowed, NotNow
 from edgetrack.serve.model import ModelChoice
-from edgetrack.serve.requests import Body, read_settings, read_target, whole_number
+from edgetrack.serve.requests import Body, read_settings, read_target, read_thresholds, whole_number
 
 if TYPE_CHECKING:
     from edgetrack.serve.app import Desk
@@ -38,7 +38,8 @@ def _load(desk: Desk, body: Body) -> Future[Any]:
         if value is not None and (not isinstance(value, str) or len(value) > _MOST_NAME):
             raise InputError(f"{name} is {str(value)[:_MOST_NAME]!r}, must be a name as 'cpu'")
     path = desk.artifacts.path(body.get("artifact"))
-    return desk.session.load(ModelChoice(path, device or "auto", engine, desk.options.threads))
+    describer = desk.artifacts.describer(path)
+    return desk.session.load(ModelChoice(path, device or "auto", engine, desk.options.threads, describer))
 
 
 def _open(desk: Desk, body: Body) -> Future[Any]:
@@ -116,4 +117,5 @@ COMMANDS: dict[str, Command] = {
     "settings": Command(
         ("pace", "every"), lambda desk, body: desk.session.set(read_settings(body, desk.session.settings))
     ),
+    "thresholds": Command(("values",), lambda desk, body: desk.session.set_thresholds(read_thresholds(body))),
 }

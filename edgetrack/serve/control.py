@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgetrack.errors import InputError
+
+if TYPE_CHECKING:
+    from edgetrack.runtime.target_pack import TargetPack
 
 __all__ = ["ACTIVE", "PACES", "Phase", "Settings", "SourceChoice", "Target"]
 
@@ -37,17 +40,22 @@ class SourceChoice:
     name: str
     label: str
 
+    def shown(self, text: str) -> str:
+        """Return a text with the label in place of the name: an address may hold a password, a path is private."""
+        text = text.replace(f"camera {self.name}", self.label)
+        return text if self.name.isdecimal() else text.replace(self.name, self.label)
+
 
 @dataclass(frozen=True)
 class Target:
-    """What to follow: a box (x, y, w, h) in pixels, a text, or the path of a target pack; a box and one of these.
+    """What to follow: a box (x, y, w, h) in pixels, a text, or a target pack; a box and one of these.
 
     frame: number of the frame that the box was drawn on; None: the one that is shown.
     """
 
     box: tuple[float, float, float, float] | None = None
     text: str | None = None
-    pack: Path | None = None
+    pack: TargetPack | None = None
     frame: int | None = None
 
 

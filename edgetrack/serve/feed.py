@@ -14,13 +14,14 @@ from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import one_line
 from edgetrack.video import Source
 
-__all__ = ["Feed", "FileFeed", "LiveFeed", "open_feed"]
+__all__ = ["Feed", "FileFeed", "LiveFeed", "check_size", "open_feed"]
 
 Frame = NDArray[np.uint8]
 Opener = Callable[[str], Source]
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 10.0
 _JOIN_S = 2.0
+_MOST_PIXELS = 36_000_000  # 8K video has 33 million; several frames are kept
 
 
 class Feed(ABC):
@@ -52,8 +53,8 @@ class Feed(ABC):
         self.reconnects = 0
 
     def _say(self, text: str) -> None:
-        """Show what is the matter; an address may hold a password, and a path is nobody's business."""
-        self.trouble = text.replace(self._choice.name, self._choice.label)
+        """Show what is the matter, without what is private."""
+        self.trouble = self._choice.shown(text)
 
     @abstractmethod
     def peek(self, timeout_s: float) -> Frame | None:
@@ -200,15 +201,30 @@ class LiveFeed(Feed):
         return source
 
 
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse frames of which a few would fill the memory of a small device; InputError."""
+    width, height = size
+    if width * height > _MOST_PIXELS:
+        raise InputError(
+            f"frames of {width}x{height} are larger than {_MOST_PIXELS // 10**6} megapixels; make the video smaller"
+        )
+
+
 def open_feed(choice: SourceChoice, opener: Opener) -> Feed:
     """Open a source with `opener`, `edgetrack.video.open_source` usually.
 
     Raises:
-        InputError: it cannot be opened; says so by its label, because an address may hold a password.
+        InputError: it cannot be opened, or its frames are too large; says so by its label, because an address may hold
+            a password.
         EngineUnavailable: OpenCV is not installed.
     """
     try:
         source = opener(choice.name)
     except InputError as error:
-        raise InputError(str(error).replace(choice.name, choice.label)) from error
+        raise InputError(choice.shown(str(error))) from error
+    try:
+        check_size(source.size)
+    except InputError:
+        source.close()
+        raise
     return LiveFeed(choice, source, opener) if source.live else FileFeed(choice, source)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetrack.errors import InputError
 from edgetrack.serve.control import Phase, Settings, Target
+from edgetrack.serve.describe import View
 from edgetrack.serve.errors import NotNow, one_line
 from edgetrack.serve.frames import Frame, Shown
 from edgetrack.serve.model import LoadedModel
@@ -83,6 +84,7 @@ class Loop:
         self._folder = folder
         self._runs = 0
         self._due = 0.0
+        self._view: View | None = None
 
     @property
     def loaded(self) -> LoadedModel:
@@ -96,6 +98,23 @@ class Loop:
         if self.phase not in phases:
             needed = " or ".join(phase.value for phase in phases)
             raise NotNow(f"cannot {to} now: the state is {self.phase.value}, must be {needed}")
+
+    def require_box(self, target: Target) -> None:
+        """Refuse to start without a box where the tracker needs one; InputError."""
+        if target.box is None and self.loaded.facts["needs_box"]:
+            raise InputError("this tracker needs the target's box in the first frame; draw one")
+
+    def aimed(self, target: Target) -> tuple[Target, View | None]:
+        """Return a target with the frame that its box belongs to, kept from now on, and the target's picture.
+
+        A text without a box describes what is followed, by the picture that it was started with. NotNow where nothing
+        is shown, or the frame is not kept any more.
+        """
+        if target.box is None:
+            return target, self._view
+        shown = self._playback.shown(target.frame)
+        self._playback.kept.pin(shown.number)
+        return replace(target, frame=shown.number), View(shown.frame, target.box)
 
     def begin(self, target: Target, described: TargetPack | None, *, record: bool) -> None:
         """Start a run on the frame that is shown, or on the kept one that the target names."""
@@ -254,10 +273,10 @@ class Loop:
 
     def _init(self, frame: Frame, target: Target, described: TargetPack | None) -> FrameResult:
         model = self.loaded
-        if target.box is None and model.facts["needs_box"]:
-            raise InputError("this tracker needs the target's box in the first frame; draw one")
+        self.require_box(target)
         began = time.perf_counter()
         model.tracker.init(frame, target.box, **_description(target, described))
+        self._view = None if target.box is None else View(frame, target.box)
         return _result(model, ok=True, seconds=time.perf_counter() - began)
 
     def _update(self, frame: Frame) -> FrameResult:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetrack.errors import EdgetrackError
+from edgetrack.serve.describe import Describer, View
+
 if TYPE_CHECKING:
     from edgetrack.artifact import Artifact
-    from edgetrack.runtime.language import Language
     from edgetrack.runtime.target_pack import TargetPack
     from edgetrack.runtime.tracker import Tracker
 
@@ -23,12 +24,16 @@ _DETAILS = ("last_mode", "mode", "confidence", "response", "selected", "updated"
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which artifact to load, and on what; see `edgetrack.load`."""
+    """Which artifact to load, and on what; see `edgetrack.load`.
+
+    describer: another artifact of the same model, which describes targets if this one does not.
+    """
 
     artifact: Path
     device: str = "auto"
     engine: str | None = None
     threads: int | None = None
+    describer: Path | None = None
 
 
 class LoadedModel:
@@ -36,20 +41,29 @@ class LoadedModel:
 
     Attributes:
         tracker: of the thread that loaded it.
-        facts: for people: names, engine and device, and what it wants to be told.
+        facts: for people: names, engine and device, what it wants to be told, and its thresholds as they were exported.
+        thresholds: of the tracker, as they are now; any thread may read them.
     """
 
-    def __init__(self, tracker: Tracker, facts: dict[str, Any], text_side: TextSide | None) -> None:
+    def __init__(self, tracker: Tracker, facts: dict[str, Any], describer: Describer | None) -> None:
         self.tracker = tracker
         self.facts = facts
-        self._text_side = text_side
+        self.thresholds: Mapping[str, float] = tracker.thresholds
+        self._describer = describer
 
-    def describe(self, text: str | None, pack: Path | None) -> Future[TargetPack | None] | None:
-        """Start to encode a description in another thread; None where the tracker reads none.
+    @property
+    def at_work(self) -> str:
+        """Which of several describing graphs runs just now; "" if none does."""
+        return "" if self._describer is None else self._describer.at_work
 
-        The future raises the errors of `Language.target`.
-        """
-        return None if self._text_side is None else self._text_side.describe(text, pack)
+    def describe(self, text: str | None, pack: TargetPack | None, view: View | None) -> Future[TargetPack] | None:
+        """Start to describe a target in another thread, see `Describer`; None where the tracker reads no text."""
+        return None if self._describer is None else self._describer.describe(text, pack, view)
+
+    def set_thresholds(self, values: Mapping[str, float]) -> None:
+        """See `Tracker.set_thresholds`."""
+        self.tracker.set_thresholds(values)
+        self.thresholds = self.tracker.thresholds
 
     def details(self) -> dict[str, Any]:
         """Return what the family's core tells besides, by name; numbers that are none are left out."""
@@ -59,50 +73,34 @@ class LoadedModel:
 
     def close(self) -> None:
         """Release networks and engines."""
-        if self._text_side is not None:
-            self._text_side.close()
+        if self._describer is not None:
+            self._describer.close()
         self.tracker.close()
-
-
-class TextSide:
-    """Encodes descriptions in a thread of its own, so that tracking goes on meanwhile."""
-
-    def __init__(self, artifact: Artifact, choice: ModelChoice) -> None:
-        self._open = ExitStack()
-        self._artifact = artifact
-        self._choice = choice
-        self._language: Language | None = None
-        self._thread = ThreadPoolExecutor(1, "edgetrack-text")
-
-    def describe(self, text: str | None, pack: Path | None) -> Future[TargetPack | None]:
-        """See `LoadedModel.describe`."""
-        return self._thread.submit(self._encode, text, pack)
-
-    def _encode(self, text: str | None, pack: Path | None) -> TargetPack | None:
-        from edgetrack.loading import open_text_side
-
-        if self._language is None:
-            choice = self._choice
-            side = open_text_side(self._artifact, device=choice.device, engine=choice.engine, threads=choice.threads)
-            self._language = self._open.enter_context(side)
-        return self._language.target(text, pack)
-
-    def close(self) -> None:
-        """Release what was opened; a description at work is finished before."""
-        self._thread.submit(self._open.close)
-        self._thread.shutdown(wait=True)
 
 
 Loader = Callable[[ModelChoice], LoadedModel]
 
 
 def load_model(choice: ModelChoice) -> LoadedModel:
-    """Load an artifact; see `edgetrack.load` for the errors."""
+    """Load an artifact; see `edgetrack.load` for the errors, which name it without its path."""
+    try:
+        return _load(choice)
+    except EdgetrackError as error:
+        error.args = (str(error).replace(str(choice.artifact), choice.artifact.name),)
+        raise
+
+
+def _load(choice: ModelChoice) -> LoadedModel:
     from edgetrack.artifact import read_artifact
     from edgetrack.loading import load_artifact
 
     artifact = read_artifact(choice.artifact)
     tracker = load_artifact(artifact, device=choice.device, engine=choice.engine, threads=choice.threads)
+    try:
+        describer = None if tracker.language is None else _describer(artifact, choice)
+    except BaseException:
+        tracker.close()
+        raise
     language = tracker.language
     facts: dict[str, Any] = {
         "name": artifact.path.resolve().name,
@@ -113,9 +111,30 @@ def load_model(choice: ModelChoice) -> LoadedModel:
         "reads_text": language is not None,
         "needs_text": language is not None and language.spec.without_text == "refuse",
         "needs_box": language is None or not language.spec.without_box,
-        "has_encoder": any(entry.role == "text" for entry in artifact.graphs),
+        "needs_pack": describer is not None and not describer.complete,
+        "described_by": "" if describer is None else describer.name,
+        "thresholds": _thresholds(tracker),
     }
-    return LoadedModel(tracker, facts, None if language is None else TextSide(artifact, choice))
+    return LoadedModel(tracker, facts, describer)
+
+
+def _describer(artifact: Artifact, choice: ModelChoice) -> Describer:
+    """Return what describes targets to a tracker: its own artifact, or the one beside it that does."""
+    from edgetrack.artifact import read_artifact
+
+    own = Describer(artifact, device=choice.device, engine=choice.engine, threads=choice.threads)
+    if own.complete or choice.describer is None:
+        return own
+    own.close()
+    return Describer(read_artifact(choice.describer), threads=choice.threads)
+
+
+def _thresholds(tracker: Tracker) -> dict[str, dict[str, float]]:
+    ranges = tracker.threshold_ranges
+    return {
+        name: {"exported": value, "least": ranges[name][0], "most": ranges[name][1]}
+        for name, value in tracker.thresholds.items()
+    }
 
 
 def _verdict(verification: Mapping[str, Any] | None) -> str:

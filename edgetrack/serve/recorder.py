@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from edgetrack.video.overlay import draw
 __all__ = ["Recorder"]
 
 _MOST_FRAMES = 500_000
+_LEAST_FREE_BYTES = 512 << 20
+_CHECK_EVERY = 64  # frames
 
 
 class Recorder:
@@ -40,9 +43,15 @@ class Recorder:
         if self._sink is None:
             return
         self._sink.write(draw(frame, result, number))
-        if self._sink.frames == _MOST_FRAMES:
-            self.finish()
-            self.trouble = f"the video ends after {_MOST_FRAMES} frames"
+        frames = self._sink.frames
+        if frames == _MOST_FRAMES:
+            self._end(f"the video ends after {_MOST_FRAMES} frames")
+        elif frames % _CHECK_EVERY == 0 and shutil.disk_usage(self._sink.path.parent).free < _LEAST_FREE_BYTES:
+            self._end(f"the video ends after {frames} frames, because the disk of the server is nearly full")
+
+    def _end(self, why: str) -> None:
+        self.finish()
+        self.trouble = why
 
     def finish(self) -> None:
         """Make the video a whole file; may be called twice."""

@@ -13,11 +13,13 @@ from edgetrack.runtime.arguments import checked_box
 from edgetrack.serve.control import Settings, Target
 from edgetrack.serve.uploads import TooLarge, Uploads
 
-__all__ = ["Body", "announced_size", "read_body", "read_settings", "read_target", "whole_number"]
+__all__ = ["Body", "announced_size", "read_body", "read_settings", "read_target", "read_thresholds", "whole_number"]
 
 Body = Mapping[str, Any]
 
 _MOST_BYTES = 64 << 10
+_MOST_THRESHOLDS = 16
+_MOST_DIGITS = 18  # of a size; one with more is too large all the same
 _JSON, _BYTES = "application/json", "application/octet-stream"
 
 
@@ -53,7 +55,7 @@ def announced_size(request: Request) -> int | None:
     """Return the size that a request with a file says it has, None if it says none; InputError if it is no file."""
     require_type(request, _BYTES)
     text = request.headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
+    return int(text[:_MOST_DIGITS]) if text.isdecimal() else None
 
 
 def require_type(request: Request, wanted: str) -> None:
@@ -83,6 +85,17 @@ def read_target(body: Body, uploads: Uploads) -> Target:
 def read_settings(body: Body, now: Settings) -> Settings:
     """Return `now` with what `pace` and `every` say; InputError where one is impossible."""
     return Settings(pace=body.get("pace", now.pace), every=body.get("every", now.every))
+
+
+def read_thresholds(body: Body) -> dict[str, float]:
+    """Return the numbers by name that `values` holds; which there are and what they can be, the tracker says."""
+    values = body.get("values")
+    if not isinstance(values, dict) or not values or len(values) > _MOST_THRESHOLDS:
+        raise InputError('values is no object with thresholds; give numbers by name as {"tau": 0.1}')
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"threshold {name[:40]!r} is {str(value)[:40]!r}, must be a number")
+    return values
 
 
 def whole_number(body: Body, key: str) -> int:

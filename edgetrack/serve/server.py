@@ -16,6 +16,7 @@ from edgetrack import demo
 from edgetrack.errors import InputError
 from edgetrack.serve.app import Desk, Options, build_app
 from edgetrack.serve.catalog import Artifacts, Media
+from edgetrack.serve.control import Settings
 from edgetrack.serve.guard import Guard, is_loopback
 from edgetrack.serve.pictures import Pictures
 from edgetrack.serve.session import Session
@@ -26,6 +27,7 @@ __all__ = ["Place", "new_token", "serve"]
 
 _MOST_MESSAGE = 1 << 10
 _GOODBYE_S = 2
+_MOST_CONNECTIONS = 128
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def serve(place: Place, options: Options, ready: Callable[[str], None]) -> None:
             ws_max_size=_MOST_MESSAGE,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=_GOODBYE_S,
+            limit_concurrency=_MOST_CONNECTIONS,
         )
         ready(_address(place, port))
         with suppress(KeyboardInterrupt):  # the usual end
@@ -107,6 +110,7 @@ def _listen(place: Place) -> socket.socket:
 @contextmanager
 def _desk(place: Place, options: Options, folder: Path) -> Iterator[Desk]:
     session = Session(folder)
+    session.set(Settings(pace="source"))  # for people; a short clip would be over before they see it
     pictures = Pictures(session.latest, quality=options.quality, max_fps=options.picture_fps)
     try:
         yield Desk(

@@ -6,7 +6,7 @@ see lies in a slot that holds the latest frame only, so that nobody who looks ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,16 +86,19 @@ class Session:
     def start(self, target: Target, *, record: bool = False) -> Future[None]:
         """Start a run on the frame that is shown, or on the kept one that the target names."""
         return self._aim(
-            target, self._may_start, lambda told: self._loop.begin(target, told, record=record), Phase.STARTING
+            target,
+            lambda: self._may_start(target),
+            lambda *told: self._loop.begin(*told, record=record),
+            Phase.STARTING,
         )
 
     def switch(self, target: Target) -> Future[None]:
         """Follow something else without stopping; a text is encoded while the old target is followed."""
-        return self._aim(target, self._may_switch, lambda told: self._loop.switch(target, told))
+        return self._aim(target, self._may_switch, self._loop.switch)
 
     def locate(self, target: Target) -> Future[FrameResult]:
         """Return and show where the tracker finds what a text describes in the frame shown, without a run."""
-        return self._aim(target, self._may_locate, lambda told: self._loop.locate(target, told))
+        return self._aim(target, self._may_locate, self._loop.locate)
 
     def restart(self) -> Future[None]:
         """Start the last run again, with the target and the frame that it began with."""
@@ -127,6 +130,10 @@ class Session:
         """Change the settings."""
         return self._worker.submit(lambda: setattr(self._loop, "settings", settings))
 
+    def set_thresholds(self, values: Mapping[str, float]) -> Future[None]:
+        """Change some of the tracker's thresholds, from its next frame on; see `Tracker.set_thresholds`."""
+        return self._worker.submit(lambda: self._loop.loaded.set_thresholds(values))
+
     def pin(self, number: int) -> bool:
         """Keep a frame for a box that is being drawn on it; False where it has gone."""
         return self._playback.kept.pin(number)
@@ -156,12 +163,14 @@ class Session:
         return {
             "phase": loop.phase.value,
             "busy": self._busy,
+            "describing": "" if model is None else model.at_work,
             "error": loop.error,
             "model": None if model is None else model.facts,
             "source": _source_facts(playback),
             "run": None if run is None else run.facts(),
             "fps": loop.clock.fps() if loop.phase is Phase.RUNNING else None,
             "stages_ms": loop.clock.stages_ms(),
+            "thresholds": {} if model is None else dict(model.thresholds),
             "settings": {"pace": loop.settings.pace, "every": loop.settings.every},
         }
 
@@ -207,9 +216,10 @@ class Session:
             self._loop.model.close()
             self._loop.model = None
 
-    def _may_start(self) -> None:
+    def _may_start(self, target: Target) -> None:
         self._loop.require(*_IDLE, to="start a run")
         _ = self._loop.loaded, self._playback.shown()
+        self._loop.require_box(target)
 
     def _may_switch(self) -> None:
         self._loop.require(Phase.RUNNING, Phase.PAUSED, to="switch the target")
@@ -222,7 +232,7 @@ class Session:
         self,
         target: Target,
         check: Callable[[], None],
-        act: Callable[[TargetPack | None], T],
+        act: Callable[[Target, TargetPack | None], T],
         meanwhile: Phase | None = None,
     ) -> Future[T]:
         """Have a target's text encoded in another thread, then act; a later target overtakes an unfinished one.
@@ -230,7 +240,7 @@ class Session:
         Args:
             target: has the text.
             check: refuses the command before the text is encoded.
-            act: is called with what became of the text.
+            act: is called with the target, its frame named, and with what became of the text.
             meanwhile: the state while it is encoded; None: as it is.
         """
         done: Future[T] = Future()
@@ -241,29 +251,32 @@ class Session:
                 check()
                 self._aims += 1
                 aim = self._aims
-                encoding = self._loop.loaded.describe(target.text, target.pack)
+                aimed, view = self._loop.aimed(target)
+                encoding = self._loop.loaded.describe(aimed.text, aimed.pack, view)
                 if encoding is None:
-                    done.set_result(self._apply(aim, act, None))
+                    done.set_result(self._apply(aim, act, aimed, None))
                     return
                 self._loop.phase = meanwhile or self._loop.phase
-                encoding.add_done_callback(lambda told: hand_over(aim, told))
+                encoding.add_done_callback(lambda told: hand_over(aim, aimed, told))
 
-        def hand_over(aim: int, told: Future[TargetPack | None]) -> None:
+        def hand_over(aim: int, aimed: Target, told: Future[TargetPack]) -> None:
             with _telling(done):
-                self._worker.submit(lambda: finish(aim, told))
+                self._worker.submit(lambda: finish(aim, aimed, told))
 
-        def finish(aim: int, told: Future[TargetPack | None]) -> None:
+        def finish(aim: int, aimed: Target, told: Future[TargetPack]) -> None:
             with _telling(done):
-                done.set_result(self._apply(aim, act, told))
+                done.set_result(self._apply(aim, act, aimed, told))
 
         self._worker.submit(plan)
         return done
 
-    def _apply(self, aim: int, act: Callable[[TargetPack | None], T], told: Future[TargetPack | None] | None) -> T:
+    def _apply(
+        self, aim: int, act: Callable[[Target, TargetPack | None], T], target: Target, told: Future[TargetPack] | None
+    ) -> T:
         if aim != self._aims:
             raise NotNow("a later command came before the text was encoded; nothing was changed")
         try:
-            return act(None if told is None else told.result())
+            return act(target, None if told is None else told.result())
         finally:
             if self._loop.phase is Phase.STARTING:  # it did not start
                 self._loop.phase = Phase.READY

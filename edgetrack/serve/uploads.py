@@ -6,17 +6,24 @@ import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+import anyio
 
 from edgetrack.errors import EdgetrackError, InputError
 from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import NotNow, one_line
-from edgetrack.serve.feed import Opener
+from edgetrack.serve.feed import Opener, check_size
+
+if TYPE_CHECKING:
+    from edgetrack.runtime.target_pack import TargetPack
 
 __all__ = ["TooLarge", "Uploads", "display_name"]
 
 _MOST_KEPT = 4
 _MOST_AT_ONCE = 2
+_MOST_WAIT_S = 30.0
 _SNIFFED = 4096
 _MOST_LABEL = 80
 
@@ -34,7 +41,7 @@ class Uploads:
         self._max_bytes = max_bytes
         self._opener = opener
         self._videos: OrderedDict[str, SourceChoice] = OrderedDict()
-        self._packs: OrderedDict[str, Path] = OrderedDict()
+        self._packs: OrderedDict[str, TargetPack] = OrderedDict()
         self._coming = 0
 
     async def receive(self, chunks: AsyncIterator[bytes], announced: int | None, most: int | None = None) -> Path:
@@ -47,7 +54,7 @@ class Uploads:
 
         Raises:
             TooLarge: it is, or says it is; nothing more is read.
-            NotNow: two others are being sent.
+            NotNow: two others are being sent, or nothing came for half a minute.
         """
         limit = self._max_bytes if most is None else most
         if (announced or 0) > limit:
@@ -65,8 +72,8 @@ class Uploads:
             self._coming -= 1
         return path
 
-    def accept_video(self, path: Path, label: str) -> str:
-        """Keep a received file as a video and return its id.
+    def accept_video(self, path: Path, label: str) -> dict[str, str]:
+        """Keep a received file as a video and return its `id`.
 
         Raises:
             InputError: it is none; it is removed then.
@@ -76,28 +83,33 @@ class Uploads:
                 head = file.read(_SNIFFED)
             if not _is_container(head):
                 raise InputError(f"{label} is no video of a known kind; send mp4, mov, mkv, webm, avi, mpg or ts")
-            self._opener(str(path)).close()
+            with self._opener(str(path)) as source:
+                check_size(source.size)
         except EdgetrackError as error:
             path.unlink(missing_ok=True)
             raise InputError(one_line(error).replace(str(path), label)) from error
         self._videos[path.name] = SourceChoice(str(path), label)
         while len(self._videos) > _MOST_KEPT:
             Path(self._videos.popitem(last=False)[1].name).unlink(missing_ok=True)
-        return path.name
+        return {"id": path.name}
 
-    def accept_pack(self, path: Path, label: str) -> str:
-        """Keep a received file as a target pack and return its id; InputError as `accept_video`."""
+    def accept_pack(self, path: Path, label: str) -> dict[str, str]:
+        """Read a received file as a target pack, remove it, and return the pack's `id`, `text` and `variant`.
+
+        Raises:
+            InputError: it is none.
+        """
         from edgetrack.runtime.target_pack import read_pack
 
         try:
-            read_pack(path)
+            pack = self._packs[path.name] = read_pack(path)
         except EdgetrackError as error:
-            path.unlink(missing_ok=True)
             raise InputError(one_line(error).replace(str(path), label)) from error
-        self._packs[path.name] = path
+        finally:
+            path.unlink(missing_ok=True)
         while len(self._packs) > _MOST_KEPT:
-            self._packs.popitem(last=False)[1].unlink(missing_ok=True)
-        return path.name
+            self._packs.popitem(last=False)
+        return {"id": path.name, "text": pack.text[:_MOST_LABEL], "variant": pack.made_by.variant[:_MOST_LABEL]}
 
     def video(self, name: object) -> SourceChoice:
         """Return a video by its id; InputError where there is none."""
@@ -105,7 +117,7 @@ class Uploads:
             raise InputError(f"upload {str(name)[:80]!r} is not here; send the file again")
         return self._videos[name]
 
-    def pack(self, name: object) -> Path:
+    def pack(self, name: object) -> TargetPack:
         """Return a target pack by its id; InputError where there is none."""
         if not isinstance(name, str) or name not in self._packs:
             raise InputError(f"target pack {str(name)[:80]!r} is not here; send the file again")
@@ -114,8 +126,16 @@ class Uploads:
 
 async def _write(path: Path, chunks: AsyncIterator[bytes], limit: int) -> None:
     size = 0
+    coming = aiter(chunks)
     with path.open("xb") as file:
-        async for chunk in chunks:
+        while True:
+            try:
+                with anyio.fail_after(_MOST_WAIT_S):
+                    chunk = await anext(coming, None)
+            except TimeoutError as error:  # who sends nothing must not keep others from sending
+                raise NotNow(f"nothing more of the file came for {_MOST_WAIT_S:g} s; send it again") from error
+            if chunk is None:
+                return
             size += len(chunk)
             if size > limit:
                 raise _too_large(limit)

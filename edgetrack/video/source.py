@@ -84,15 +84,16 @@ class Source(ABC):
 def open_source(name: str) -> Source:
     """Open a video file, a folder of images (jpg, png, bmp), a camera, or a stream.
 
-    A file or folder of that name comes first; then digits are a camera's number. A camera may also be a device file
-    as /dev/video0. Streams are addresses that begin with rtsp, rtmp, http, srt, rtp, udp or tcp.
+    Streams are addresses that begin with rtsp, rtmp, http, srt, rtp, udp or tcp, never paths. Of the rest a file or
+    folder of that name comes first; then digits are a camera's number. A camera may also be a device file as
+    /dev/video0.
 
     Raises:
         InputError: it does not exist, cannot be read, or holds no frame.
         EngineUnavailable: OpenCV is not installed.
     """
     cv2 = import_cv2()
-    if os.path.exists(name):
+    if os.path.exists(name) and not _STREAM.fullmatch(name):
         return _open_path(cv2, Path(name))
     if _CAMERA.fullmatch(name):
         return _VideoSource(cv2, cv2.VideoCapture(int(name)), name, f"camera {name}", live=True)

@@ -16,9 +16,8 @@ from edgetrack.errors import InputError
 from edgetrack.export.models.base import ParityInput
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.source import Source
-from edgetrack.loading import open_engine
+from edgetrack.loading import graph_files, open_engine
 from edgetrack.runtime.engine import Engine, Session
-from edgetrack.runtime.graph_file import GraphFile
 from edgetrack.runtime.tracker import build_tracker
 
 __all__ = ["recorded_inputs", "source_inputs"]
@@ -48,7 +47,7 @@ def recorded_inputs(artifact: Artifact, clip: Clip, frame: int, threads: int | N
     """
     frames = _frames(clip, frame)
     roles = {artifact.file(entry.file): entry.role for entry in artifact.graphs}
-    files = {entry.role: GraphFile(artifact.file(entry.file), entry.dims) for entry in artifact.graphs}
+    files = graph_files(artifact)
     recorder = _Recorder(open_engine(artifact, threads=threads))
     with closing(recorder):
         tracker = build_tracker(artifact.tracker, files, recorder)

@@ -49,6 +49,21 @@ class TemplateGraph(nn.Module):
         return tokens.unsqueeze(0), qkv.unsqueeze(0)
 
 
+class _KeysAndValues(nn.Module):
+    """What one decoder block makes of pooled tokens (1, M, C): its keys and values, each (1, M, C)."""
+
+    positions: Tensor
+
+    def __init__(self, cross: CrossAttention, count: int) -> None:
+        super().__init__()
+        self.to_k, self.to_v = cross.to_k, cross.to_v
+        # A constant, not computed in the graph: engines do not round to bfloat16 halfway, as the published table is.
+        self.register_buffer("positions", cross.key_positions(count).detach())
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        return self.to_k(pooled + self.positions), self.to_v(pooled)
+
+
 class PoolGraph(nn.Module):
     """What a described target is to the search graph, once per description.
 
@@ -59,14 +74,16 @@ class PoolGraph(nn.Module):
         """`net` is a loaded network."""
         super().__init__()
         self.pools = net.pm
-        self.attends = nn.ModuleList(block.attn3 for block in net.decoders())
+        self.pairs = nn.ModuleList(
+            _KeysAndValues(block.attn3, count)
+            for block, count in zip(net.decoders(), net.shape.latent_tokens, strict=True)
+        )
 
     def forward(self, *latents: Tensor) -> tuple[Tensor, ...]:
         """Run the graph; see the class for shapes."""
         given: list[Tensor] = []
-        for latent, pool, attend in zip(latents, self.pools, self.attends, strict=True):
-            pooled, told = self._pooled(cast("Pooling", pool), latent), cast("CrossAttention", attend)
-            given += [told.keys(pooled), told.values(pooled)]
+        for latent, pool, pair in zip(latents, self.pools, self.pairs, strict=True):
+            given += pair(self._pooled(cast("Pooling", pool), latent))
         return tuple(given)
 
     @staticmethod

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgetrack.errors import InputError
 from edgetrack.export.graphs.diffusion import NOISES, LatentGraph, diffusion_graphs
 from edgetrack.export.graphs.glad import PoolGraph, SearchGraph, TemplateGraph, told_names
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX
@@ -170,8 +171,22 @@ class GladFamily(NetworkFamily[GladNet]):
 
     def reference(self, variant: str, net: nn.Module) -> GladReference:
         """Return the published loop around a loaded network; it follows what the gate describes."""
-        network, shape = _network(net), shape_of(variant)
-        return GladReference(network, _describer(network, shape))
+        network = _network(net)
+        if network.diffusion is None:
+            made_up = [torch.from_numpy(value) for value in _made_up_latents(shape_of(variant)).values()]
+            return GladReference(network, lambda _: made_up)
+        return self.told_reference(variant, net, {"ids": _prompt(network.diffusion.shape.text.context)})
+
+    def told_reference(self, variant: str, net: nn.Module, inputs: Mapping[str, NDArray[Any]]) -> GladReference:
+        """See `Tellable.told_reference`.
+
+        Raises:
+            InputError: the network came without a diffusion model, so no sentence can be read.
+        """
+        network = _network(net)
+        if network.diffusion is None:
+            raise InputError(f"{variant} is here without a diffusion model, which reads the sentence; give --diffusion")
+        return GladReference(network, _describer(network.diffusion, torch.from_numpy(inputs["ids"])))
 
     def thresholds(self, variant: str, precision: str) -> Thresholds:
         """Return what the parity gate accepts; InputError where nothing is stated for `precision`."""
@@ -230,17 +245,12 @@ def _noises(side: int) -> list[Tensor]:
     return [torch.from_numpy(noise(name.replace("_", ".", 1), shape, NOISE_SEED)) for name in NOISES]
 
 
-def _describer(net: GladNet, shape: GladShape) -> Callable[[Tensor], Sequence[Tensor]]:
-    """Return what gives the feature maps of a template and of the gate's sentence, or those that stand for them."""
-    diffusion = net.diffusion
-    if diffusion is None:
-        made_up = [torch.from_numpy(value) for value in _made_up_latents(shape).values()]
-        return lambda _: made_up
+def _describer(net: Diffusion, ids: Tensor) -> Callable[[Tensor], Sequence[Tensor]]:
+    """Return what gives the guided feature maps of a template and of a sentence, given as ids (1, context)."""
 
     @torch.no_grad()
     def describe(template: Tensor) -> Sequence[Tensor]:
-        ids = torch.from_numpy(_prompt(diffusion.shape.text.context))
-        found: Sequence[Tensor] = diffusion(ids, template, *_noises(template.shape[-1]))
+        found: Sequence[Tensor] = net(ids, template, *_noises(template.shape[-1]))
         return found
 
     return describe

@@ -121,10 +121,13 @@ class CrossAttention(nn.Module):
         """Return what is added to `count` tokens before they are made queries (count, C)."""
         return position_table(self.pos_embed_q.inv_freq, count, bf16=self.bf16)
 
+    def key_positions(self, count: int) -> Tensor:
+        """Return what is added to `count` pooled tokens before they are made keys (count, C)."""
+        return position_table(self.pos_embed_k.inv_freq, count, bf16=self.bf16)
+
     def keys(self, pooled: Tensor) -> Tensor:
         """Return the keys (B, M, C) of pooled tokens (B, M, C)."""
-        told = pooled + position_table(self.pos_embed_k.inv_freq, pooled.shape[1], bf16=self.bf16)
-        out: Tensor = self.to_k(told)
+        out: Tensor = self.to_k(pooled + self.key_positions(pooled.shape[1]))
         return out
 
     def values(self, pooled: Tensor) -> Tensor:

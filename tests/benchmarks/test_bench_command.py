@@ -66,11 +66,32 @@ def test_a_tracker_with_language(run, tmp_path):
     code, out, _ = run(told, *QUICK, "--no-fresh", "--json")
     assert code == 0
     (entry,) = document(out)["contenders"]
-    assert entry["text_ms"] > 0
+    assert entry["text_ms"] > 0 == entry["stages_ms"]["text"]["max"]
+    assert "text" not in entry["stage_notes"]
     frames = ("--source", demo.CLIP, "--init", "286,321,195,111")
     code, _, err = run(told, *QUICK, *frames, "--no-fresh")
     assert code == 5
     assert "follows what a text describes" in err
+
+
+def test_text_in_an_update_is_seen(run, tmp_path, monkeypatch):
+    """The stage would show it, if updates encoded what init has to."""
+    pytest.importorskip("tokenizers")
+    import tiny_language_artifact
+
+    from edgetrack.runtime.tracker import Tracker
+
+    told = tiny_language_artifact.write_artifact(tmp_path / "told", boxless=True)
+    update = Tracker.update
+    monkeypatch.setattr(
+        Tracker,
+        "update",
+        lambda tracker, frame, **how: (tracker.encode_text("the man"), update(tracker, frame, **how))[1],
+    )
+    code, out, _ = run(told, *QUICK, "--no-fresh", "--json")
+    assert code == 0
+    (entry,) = document(out)["contenders"]
+    assert entry["stages_ms"]["text"]["max"] > 0
 
 
 def test_one_artifact(run, artifact, monkeypatch):
@@ -86,7 +107,8 @@ def test_one_artifact(run, artifact, monkeypatch):
     assert entry["engine"] == {"engine": "onnxruntime", "device": "cpu", "threads": 1} | {
         "version": entry["engine"]["version"]
     }
-    assert set(entry["stage_notes"]) == {"to_device", "from_device"}
+    assert set(entry["stage_notes"]) == {"to_device", "from_device", "text"}
+    assert entry["stage_notes"]["text"] == "none: the tracker reads no text"
     assert entry["stages_ms"]["run"]["p50"] > 0 == entry["stages_ms"]["to_device"]["max"]
     assert entry["fps"] == pytest.approx(1e3 * 6 / sum(entry["updates_ms"]), rel=0.01)
     cold = entry["cold_start"]

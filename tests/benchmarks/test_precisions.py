@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytest.importorskip("onnxruntime")
@@ -116,6 +118,24 @@ def test_overlap_of_loops_in_all_frames_and_where_the_base_follows():
     assert overall == pytest.approx((1 + 1 / 3 + 1 + 0) / 4)
     assert followed == pytest.approx((1 + 1 / 3) / 2)
     assert precisions._overlap([record(truth, [away] * 5)], [other])[1] is None
+
+
+def test_fp32_of_a_later_engine_is_held_against_the_first(monkeypatch, tmp_path):
+    here, half = [0, 0, 10, 10], [5, 0, 10, 10]
+    boxes = {"onnx": [here, here, here], "openvino": [half, half, here]}
+
+    def group(variant, target, setting):
+        base = record([here] * 3, boxes[target])
+        return precisions._Group([row(variant, target, "fp32"), row(variant, target, "fp16")], 0.01, [base])
+
+    monkeypatch.setattr(precisions, "_group", group)
+    monkeypatch.setattr(precisions, "read_sequences", lambda data, only: [])
+    words = ["--calib", "a", "--data", "b", "--variants", "one", "--work", str(tmp_path / "work")]
+    target = tmp_path / "made.json"
+    assert precisions.main([*words, "--output", str(target)]) == 0
+    made = json.loads(target.read_text())
+    assert [item["iou"] for item in made["rows"]] == [None, 0.995, pytest.approx((1 / 3 + 1) / 2), 0.995]
+    assert [cells(item)[8] for item in made["rows"]] == ["1", "0.995", "0.667", "0.995"]
 
 
 def test_part_needs_both_kinds_of_data(tmp_path, capsys):

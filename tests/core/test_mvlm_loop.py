@@ -88,6 +88,28 @@ def test_another_sentence_in_the_middle(box: bool) -> None:
         same_step(tracker, slow)
 
 
+def test_other_thresholds_in_the_middle() -> None:
+    """They hold from the next frame on; margins stay remembered."""
+    spec = mvlm_spec(gate={"alpha": 0.6, "tau": 0.0, "omega": 0.4, "lam": 0.4, "psi": 0.1})
+    tracker, slow = mvlm_tracker(spec), SlowMvlmLoop(spec, MvlmNetworks(spec))
+    for each, colour in ((tracker, ("rgb",)), (slow, ())):
+        each.init(textured_frame(0), START, *colour)
+        each.set_text(TEXT)
+    changes = {5: {"tau": 0.4}, 9: {"psi": 0.9, "tau": -0.1}, 14: {"omega": 1.0, "lambda": 0.95}, 20: {"tau": -1}}
+    selected = set()
+    for n in range(1, 26):
+        if n in changes:
+            tracker.set_thresholds(changes[n])
+            slow.gate = slow.gate | {key.replace("lambda", "lam"): value for key, value in changes[n].items()}
+        assert tracker.update(textured_frame(n), "rgb")[1] == slow.update(textured_frame(n))
+        same_step(tracker, slow)
+        selected.add(slow.selected)
+    assert tracker.thresholds == {"tau": -1.0, "omega": 1.0, "lambda": 0.95, "psi": 0.9}
+    tracker.reset()
+    assert tracker.thresholds["tau"] == -1.0
+    assert {0, 16} < selected
+
+
 def test_the_sentence_stays_and_everything_else_goes_at_init() -> None:
     used, fresh = (mvlm_started(mvlm_spec(box=True))[0] for _ in range(2))
     for n in range(1, 10):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from fartrack_fakes import START, textured_frame
@@ -39,6 +41,59 @@ def test_lost_is_just_when_no_box_is_trusted(variant: str, steps: int) -> None:
         networks.found = one_candidate(spec, 5, sim=float(sim))
         ok, _ = tracker.update(textured_frame(1), "rgb")
         assert (tracker.state == LOST) == (not ok) == (tracker.selected == 0) == (tracker.mode == "global")
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.3, 0.077, 0.013])
+@pytest.mark.parametrize("steps", [-1, 0, 1])
+def test_lost_moves_with_tau(tau: float, steps: int) -> None:
+    """With another tau a frame without a trusted box is still a lost one, and uncertain lies as far above it."""
+    spec = mvlm_spec(
+        gate={"alpha": 1.0, "tau": 0.1, "omega": 0.0, "lam": 0.0, "psi": 0.0},
+        score=MVLM.tracker_spec("mvlm-tf")["score"],
+    )
+    tracker, networks = mvlm_started(spec)
+    tracker.set_thresholds({"tau": tau})
+    edge = np.float32(tau)
+    for _ in range(abs(steps)):
+        edge = np.nextafter(edge, np.float32(np.sign(steps)))
+    centre, seen = np.float32(np.arctanh(float(edge))), set()
+    for offset in range(-40, 41):
+        sim = centre + offset * np.spacing(max(abs(centre), np.float32(1e-8)))
+        networks.found = one_candidate(spec, 5, sim=float(np.float32(sim)))
+        tracker.update(textured_frame(1), "rgb")
+        assert (tracker.state == LOST) == (tracker.selected == 0) == (tracker.mode == "global")
+        seen.add(tracker.state)
+    assert seen == {LOST, UNCERTAIN}
+    limits = spec["score"]
+    above = tau + 2 * (limits["uncertain_below"] - limits["lost_below"])
+    for confidence, state in ((above - 1e-3, UNCERTAIN), (above + 1e-3, TRACKING)):
+        networks.found = one_candidate(spec, 5, sim=float(np.arctanh(confidence)))
+        tracker.update(textured_frame(1), "rgb")
+        assert tracker.state == state
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"tau": 1.5}, "tau is 1.5, must be a number from -1 to 1"),
+        ({"psi": -0.1}, "psi is -0.1, must be a number from 0 to 1"),
+        ({"omega": float("nan")}, "omega is nan"),
+        ({"lambda": True}, "lambda is True"),
+        ({"tau": "0.1"}, "tau is '0.1'"),
+        ({"tau": -(10**400)}, "tau is -1000"),
+        ({"tau": 0.2, "alpha": 0.5}, "there is no threshold 'alpha'; known: tau, omega, lambda, psi"),
+        ({7: 0.5}, "there is no threshold 7"),
+    ],
+)
+def test_impossible_thresholds_change_nothing(values: dict, message: str) -> None:
+    tracker, _ = mvlm_started()
+    before = tracker.thresholds
+    with pytest.raises(InputError, match=re.escape(message)):
+        tracker.set_thresholds(values)
+    assert tracker.thresholds == before == {"tau": 0.0, "omega": 0.4, "lambda": 0.4, "psi": 0.1}
+    assert set(before) == set(tracker.threshold_ranges)
+    tracker.set_thresholds({name: most for name, (_, most) in tracker.threshold_ranges.items()})
+    assert set(tracker.thresholds.values()) == {1.0}
 
 
 def test_states_follow_the_confidence_and_lost_keeps_the_last_box() -> None:

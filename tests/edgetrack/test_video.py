@@ -304,6 +304,19 @@ def test_overlay_draws_on_a_copy(frames):
     assert len({image.tobytes() for image in images}) == 3
 
 
+@pytest.mark.parametrize("size", [(180, 320), (432, 768), (1080, 1920)])
+def test_label_lies_on_one_plate(size):
+    away = (10.0 * size[1], 0.0, 3.0, 4.0)
+    drawn = draw(np.full((*size, 3), 255, np.uint8), FrameResult(away, away, False, 0.5, "UNCERTAIN", 0.0), 1234)
+    rows, columns = np.nonzero((drawn != 255).any(axis=2))
+    bottom, right = rows.max() + 1, columns.max() + 1
+    assert bottom < size[0] / 8
+    assert right < size[1] * 0.8
+    edge = np.concatenate([drawn[0, :right], drawn[bottom - 1, :right], drawn[:bottom, 0], drawn[:bottom, right - 1]])
+    assert len(np.unique(edge, axis=0)) == 1  # letters that stuck out of the plate would lie on or past its edge
+    assert len(np.unique(drawn[:bottom, :right].reshape(-1, 3), axis=0)) > 1
+
+
 def test_overlay_of_a_box_outside_the_frame(frames):
     box = (-500.0, 1e6, 3.0, 4.0)
     draw(frames[0], FrameResult(box, box, False, 0.0, "LOST", 0.0), 0)

@@ -9,6 +9,7 @@ from golden_files import golden
 from small_glad import SMALL, small_inputs, small_net
 
 from edgetrack.export.graphs.glad import DecoderGraph, PoolGraph, SearchGraph, TemplateGraph, told_names
+from edgetrack.export.models import glad_net
 from edgetrack.export.models.glad_net import thinned
 
 EXACT = 2e-6
@@ -50,6 +51,14 @@ def test_keys_and_values():
             close(told[2 * k], block.attn3.keys(pooled[k]))
             close(told[2 * k + 1], block.attn3.values(pooled[k]))
     assert told_names(3) == ("key_0", "value_0", "key_1", "value_1", "key_2", "value_2")
+
+
+def test_positions_of_keys_are_constants(monkeypatch):
+    """Engines keep float32 where a graph asks for bfloat16 halfway: the tables must be made before."""
+    net, (_, _, features) = small_net(), small_inputs()
+    graph = PoolGraph(net)
+    monkeypatch.setattr(glad_net, "position_table", lambda *_, **__: pytest.fail("computed in the graph"))
+    graph(*features)
 
 
 @pytest.mark.parametrize("first", [0, SMALL.template_tokens])

@@ -113,3 +113,21 @@ def test_a_graph_that_is_not_here(present):
 def test_what_does_not_fit(given, words):
     with pytest.raises(ArtifactError, match=words):
         chain()[0].run(given)
+
+
+def test_which_graph_is_at_work_can_be_seen():
+    described, engine = chain()
+    seen = []
+    for session in engine.made.values():
+        session.work = lambda inputs, outputs: seen.append(described.at_work)
+    described.run(GIVEN)
+    assert seen == ["text (1 of 2)", "look (2 of 2)"]
+    assert described.at_work == ""
+    engine.made["look"].work = lambda inputs, outputs: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        described.run(GIVEN)
+    assert described.at_work == ""
+    alone, engine = chain(roles=("text",), present=("text",))
+    engine.made["text"].work = lambda inputs, outputs: seen.append(alone.at_work)
+    alone.run({"ids": GIVEN["ids"]})
+    assert seen[-1] == ""

@@ -148,3 +148,18 @@ def test_the_parity_gate_can_force_it(frames):
     # The best other box has margin 0 - 0.5: it would need more than the trusted one has over the threshold.
     assert loop.leads() == pytest.approx([np.tanh(0.5) - 0.1] * 4, abs=1e-6)
     assert loop.kept() is None
+
+
+def test_thresholds_of_a_tracker(frames):
+    tracker = build_tracker(ALONE, GRAPHS, StubEngine(templates=0))
+    assert tracker.thresholds == {"tau": 0.1, "omega": 0.4, "lambda": 0.4, "psi": 0.0}
+    assert tracker.threshold_ranges["tau"] == (-1.0, 1.0)
+    tracker.core.set_text(WORDS)
+    tracker.init(frames[0], BOX)
+    assert tracker.update(frames[1])[0]
+    tracker.set_thresholds({"tau": 0.6})
+    assert not tracker.update(frames[2])[0]
+    tracker.init(frames[0], BOX)
+    assert tracker.thresholds["tau"] == 0.6
+    with pytest.raises(InputError, match="no threshold 'lam'"):
+        tracker.set_thresholds({"lam": 0.5})

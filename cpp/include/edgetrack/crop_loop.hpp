@@ -118,6 +118,9 @@ class CropLoop : public Tracker {
   CropInfo crop_search(const ImageView& frame);
   CropInfo squeeze_frame(const ImageView& frame);
 
+  // Judges scores by another rule from the next frame on; the rule is a good one.
+  void set_rule(const ScoreRule& rule) noexcept { loop_.score = rule; }
+
   int frame_width() const noexcept { return width_; }
   int frame_height() const noexcept { return height_; }
 

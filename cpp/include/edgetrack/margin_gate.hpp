@@ -16,6 +16,23 @@ struct GateSpec {
   double psi = 0;       // largest overlap (IoU) at which two boxes count as different places
 };
 
+// A value of a gate that may be changed while it is at work, and what it can be.
+struct Threshold {
+  const char* name;
+  double GateSpec::* value;
+  double least;
+  double most;
+
+  bool allows(double number) const noexcept { return number >= least && number <= most; }
+};
+
+inline constexpr std::array<Threshold, 4> thresholds{{
+    {"tau", &GateSpec::tau, -1, 1},
+    {"omega", &GateSpec::omega, 0, 1},
+    {"lambda", &GateSpec::lambda, 0, 1},
+    {"psi", &GateSpec::psi, 0, 1},
+}};
+
 // Throws ArtifactError for a value no gate can have.
 void check(const GateSpec& spec);
 
@@ -33,6 +50,12 @@ class MarginGate {
  public:
   // count: boxes in a frame, at least 1. All memory is taken here. Throws ArtifactError as check does.
   MarginGate(const GateSpec& spec, std::size_t count);
+
+  const GateSpec& spec() const noexcept { return spec_; }
+
+  // Judges by other values from the next `read` on; what is remembered stays. Throws ArtifactError as check does, and
+  // the gate is as before then.
+  void set_spec(const GateSpec& spec);
 
   // Computes the margins and confidences of a frame for the calls below; they read `candidates` too, so these must keep
   // their values. False: a value is NaN or infinite, and there is nothing to read.
@@ -79,6 +102,7 @@ class MarginGate {
   std::vector<float> next_;  // what will be
   std::vector<float> confidences_;
   bool has_past_ = false;
+  double tau_ = 0;  // that the last `read` judged by
   std::size_t selected_ = 0;
   std::size_t best_ = 0;
 };

@@ -59,6 +59,12 @@ class MvlmTracker final : public CropLoop {
   void set_text(const float* values, std::size_t count);
   bool has_text() const noexcept { return has_text_; }
 
+  // Judges by other thresholds from the next frame on; margins stay remembered. What counts as lost and uncertain moves
+  // with tau, so that a frame without a trusted box stays a lost one. Throws ArtifactError for a value no gate can
+  // have; the tracker then stands as before.
+  void set_gate(const GateSpec& gate);
+  const GateSpec& gate_spec() const noexcept { return gate_.spec(); }
+
   std::array<double, 4> corners() const noexcept override;  // in units of what was searched: the crop, or the frame
   std::array<double, 4> leads() const noexcept override;    // four times that of the choice, see MarginGate::lead
 

@@ -26,6 +26,9 @@ void check(const ScoreRule& rule);
 // Returns the score of a raw confidence.
 double score_of(double raw, const ScoreRule& rule) noexcept;
 
+// Returns the rule whose limits lie higher by `raw`, a difference of raw confidences; they stay within 0..1.
+ScoreRule moved(const ScoreRule& rule, double raw) noexcept;
+
 // Returns the state that a score stands for.
 State state_of(double score, const ScoreRule& rule) noexcept;
 

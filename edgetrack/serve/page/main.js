@@ -4,6 +4,7 @@ import { get, post, upload } from "/page/api.js";
 import { connect } from "/page/live.js";
 import { el, fill, showNumbers, showStatus } from "/page/panels.js";
 import { Screen } from "/page/screen.js";
+import { Thresholds } from "/page/thresholds.js";
 import { Timeline } from "/page/timeline.js";
 
 const BOX = ["box-x", "box-y", "box-w", "box-h"];
@@ -41,6 +42,7 @@ const screen = new Screen({
     attempt(() => post("pin", { frame }));
   },
 });
+const thresholds = new Thresholds((values) => attempt(() => post("thresholds", { values })));
 const timeline = new Timeline((frame) => attempt(() => post("seek", { frame })));
 
 // Model.
@@ -48,7 +50,7 @@ const timeline = new Timeline((frame) => attempt(() => post("seek", { frame })))
 async function refresh() {
   choices = await get("/api/choices");
   fill(el("artifact"), choices.artifacts.map((a) => [a.id, a.trouble ? `${a.name}: damaged` : `${a.name} (${a.mib} MiB)`, a.trouble]));
-  if (!choices.artifacts.length) fill(el("artifact"), [["", "none; give some to edgetrack serve"]]);
+  if (!choices.artifacts.length) fill(el("artifact"), [["", "none here; start again as: edgetrack serve ARTIFACT", true]]);
   fill(el("media"), choices.media.map((m) => [m.path, m.label]));
   fill(el("format"), choices.formats.map((f) => [f, f]), el("format").value || "csv");
   el("camera").disabled = !choices.cameras;
@@ -168,11 +170,23 @@ on("locate", async () => {
 on("text", () => {
   pack = null;
   el("pack").value = "";
+  el("pack-facts").textContent = "";
 }, "input");
 on("pack", async () => {
   const [file] = el("pack").files;
-  pack = file ? (await upload("pack", file)).id : null;
-  if (pack) el("text").value = "";
+  pack = null;
+  el("pack-facts").textContent = "";
+  if (!file) return;
+  try {
+    if (file.size > choices.max_pack_bytes) throw new Error(`${file.name} is too large for a target pack`);
+    const sent = await upload("pack", file);
+    pack = sent.id;
+    el("text").value = "";
+    el("pack-facts").textContent = `“${sent.text}”, made for ${sent.variant}`;
+  } catch (error) {
+    el("pack").value = "";
+    throw error;
+  }
 }, "change");
 
 // Run.
@@ -183,6 +197,7 @@ on("seek", () => post("seek", { frame: Number(el("seek").value) }), "change");
 el("seek").addEventListener("input", () => (el("seek-at").textContent = el("seek").value));
 on("pace", () => post("settings", { pace: el("pace").value }), "change");
 on("every", () => post("settings", { every: Number(el("every").value) }), "change");
+on("as-exported", () => post("thresholds", { values: thresholds.exported }));
 on("show-box", () => ((screen.showBox = el("show-box").checked), screen.redraw()), "change");
 on("show-raw", () => ((screen.showRaw = el("show-raw").checked), screen.redraw()), "change");
 on("format", () => el("boxes").setAttribute("href", `/api/boxes?format=${el("format").value}`), "change");
@@ -209,6 +224,7 @@ connect({
     el("plot-hint").textContent = next.source?.count ? "click to go to a frame" : "";
     if (document.activeElement !== el("pace")) el("pace").value = next.settings.pace;
     if (document.activeElement !== el("every")) el("every").value = next.settings.every;
+    thresholds.show(next.model, next.thresholds);
     showStatus(next);
   },
   onPicture: (header, bitmap) => {

@@ -13,7 +13,7 @@ export function fill(select, entries, chosen) {
 
 export function showStatus(status) {
   const { phase, model, source, run } = status;
-  el("busy").textContent = status.busy ? `${status.busy} …` : phase === "starting" ? "encoding the sentence …" : "";
+  el("busy").textContent = atWork(status);
   el("step-model").classList.toggle("done", model !== null);
   el("step-source").classList.toggle("done", source !== null);
   el("step-run").classList.toggle("done", ACTIVE.includes(phase) || phase === "ended");
@@ -26,6 +26,12 @@ export function showStatus(status) {
   el("text-part").hidden = !model?.reads_text;
   el("target-hint").textContent = hint(model, phase);
   document.body.dataset.phase = phase;
+}
+
+function atWork({ busy, phase, describing }) {
+  if (busy) return `${busy} …`;
+  if (describing) return `describing the target: ${describing} …`;
+  return phase === "starting" ? "encoding the sentence …" : "";
 }
 
 export function showNumbers(header, count) {
@@ -48,8 +54,9 @@ function showModel(model) {
     return;
   }
   const { engine, device, version } = model.engine;
+  const describer = model.described_by && model.described_by !== model.name && !model.needs_pack ? `; targets are described by ${model.described_by}` : "";
   el("model-facts").textContent =
-    `Loaded: ${model.name} (${model.variant}, ${model.precision}) on ${engine} ${version}, ${device}; verification: ${model.verification}`;
+    `Loaded: ${model.name} (${model.variant}, ${model.precision}) on ${engine} ${version}, ${device}; verification: ${model.verification}${describer}`;
 }
 
 function showSource(source) {
@@ -108,6 +115,9 @@ function hint(model, phase) {
   if (["running", "paused"].includes(phase)) {
     return model.reads_text ? "Type another sentence or drag another box, then switch." : "Drag another box on the picture, then switch.";
   }
+  if (model.needs_pack) {
+    return "This artifact does not describe targets itself: drag a box, and choose a target pack that “edgetrack encode” made, or serve the artifact that describes too.";
+  }
   if (!model.reads_text) return "Drag a box on the picture, then start.";
   if (!model.needs_box) return "Type a sentence (a box is not needed), then start.";
   return `Drag a box on the picture${model.needs_text ? " and type a sentence" : "; a sentence may help"}, then start.`;
@@ -122,6 +132,7 @@ function enable({ phase, model, source, run, busy }) {
     stop: ACTIVE.includes(phase), restart: run && file && phase !== "starting" && !busy, rewind: file && phase !== "starting",
     seek: file && phase !== "starting", start: model && OVER.includes(phase), switch: ["running", "paused"].includes(phase),
     record: !ACTIVE.includes(phase), pace: !source?.live, every: !source?.live,
+    text: !model?.needs_pack,
     locate: model && OVER.includes(phase),
   };
   for (const [id, yes] of Object.entries(may)) el(id).disabled = !yes;

@@ -95,6 +95,7 @@ class FakeTracker:
         self.core = SimpleNamespace(mode="local", confidence=float("nan"))
         self.box = self.raw_box = BOX
         self.score = 1.0
+        self.thresholds: dict[str, float] = {}
         self.state = SimpleNamespace(name="TRACKING")
         self.timings_ms = {"crop": 1.0, "run": 2.0, "total": 3.5}
 
@@ -135,9 +136,12 @@ class FakeTextSide:
     def __init__(self) -> None:
         self.gate = threading.Event()
         self.gate.set()
+        self.at_work = ""
+        self.views: list = []
         self._thread = ThreadPoolExecutor(1)
 
-    def describe(self, text, pack):
+    def describe(self, text, pack, view):
+        self.views.append(view)
         return self._thread.submit(self._encode, text)
 
     def _encode(self, text):

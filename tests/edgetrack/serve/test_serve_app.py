@@ -17,7 +17,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from edgetrack import demo
 from edgetrack.cli import main
+from edgetrack.errors import InputError
+from edgetrack.serve import uploads as uploads_module
 from edgetrack.serve.app import Options
+from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import NotNow
 from edgetrack.serve.model import ModelChoice
 from edgetrack.serve.session import Session
@@ -160,11 +163,14 @@ def test_a_damaged_artifact_and_a_device_that_is_not_here(client, artifact):
     no_device = client.post("/api/load", json={"artifact": listed["id"], "device": "cuda:7"})
     assert "cuda:7" in error(no_device, 503)
     (artifact / "search.onnx").write_bytes(b"damaged")
-    assert "search.onnx" in error(client.post("/api/load", json={"artifact": listed["id"]}), 422)
+    damaged = error(client.post("/api/load", json={"artifact": listed["id"]}), 422)
+    assert damaged.startswith(f"{artifact.name}/search.onnx")
+    assert str(artifact.parent) not in damaged
     assert client.get("/api/status").json()["model"] is None
     (artifact / "edgetrack.json").write_text("{")
     (listed,) = client.get("/api/choices").json()["artifacts"]
     assert "not valid JSON" in listed["trouble"]
+    assert str(artifact.parent) not in listed["trouble"]
 
 
 def test_an_upload_is_opened_and_stored_under_a_name_of_ours(client, tmp_path):
@@ -208,6 +214,8 @@ def test_uploads_are_limited_while_they_come(tmp_path):
         chunks = (bytes(1024) for _ in range(50))
         assert "larger than" in error(client.post("/api/uploads/video", content=chunks, headers=BYTES), 413)
         assert list(tmp_path.iterdir()) == []
+        absurd = BYTES | {"content-length": "9" * 5000}
+        assert "larger than" in error(client.post("/api/uploads/video", content=b"x", headers=absurd), 413)
         assert "content type" in error(client.post("/api/uploads/video", content=b"x"), 400)
         assert error(client.post("/api/uploads/program", content=b"x", headers=BYTES), 404)
         assert "target pack" in error(client.post("/api/uploads/pack", content=b"x" * 99, headers=BYTES), 400)
@@ -238,6 +246,45 @@ def test_what_is_too_large_is_not_read_to_its_end(tmp_path):
     asyncio.run(send())
 
 
+def test_who_stops_sending_makes_room_for_others(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads_module, "_MOST_WAIT_S", 0.05)
+
+    async def stalled():
+        yield bytes(10)
+        await asyncio.sleep(30)
+
+    async def send() -> None:
+        uploads = Uploads(tmp_path, 10_240, None)
+        for _ in range(3):  # more than may come at a time
+            with pytest.raises(NotNow, match="nothing more of the file came"):
+                await uploads.receive(stalled(), None)
+        assert list(tmp_path.iterdir()) == []
+
+    asyncio.run(send())
+
+
+def test_frames_that_are_too_large_are_refused(tmp_path):
+    class Huge(FakeSource):
+        def __init__(self, name: str) -> None:
+            super().__init__(name)
+            self.size = (8000, 4600)
+            opened.append(self)
+
+    opened: list[Huge] = []
+    uploads = Uploads(tmp_path, 10**6, Huge)
+    sent = tmp_path / "sent"
+    sent.write_bytes(demo.CLIP.read_bytes()[:5000])
+    with pytest.raises(InputError, match="8000x4600 are larger than 36 megapixels"):
+        uploads.accept_video(sent, "huge.mp4")
+    assert not sent.exists()
+    session = Session(tmp_path, opener=Huge)
+    with pytest.raises(InputError, match="8000x4600"):
+        session.open(SourceChoice("huge", "huge")).result(20)
+    assert session.status()["phase"] == "empty"
+    session.close()
+    assert [source.closed for source in opened] == [True, True]
+
+
 def test_media_stay_inside_their_folders(tmp_path, frames):
     import cv2
 
@@ -250,11 +297,16 @@ def test_media_stay_inside_their_folders(tmp_path, frames):
     (media / "link.mp4").symlink_to(tmp_path / "outside.mp4")
     (media / "inner.mp4").symlink_to(media / "a.mp4")
     (media / "up").symlink_to(tmp_path)
+    (media / "mixed").mkdir()
+    cv2.imwrite(str(tmp_path / "outside.png"), frames[0])
+    cv2.imwrite(str(media / "mixed" / "1.png"), frames[0])
+    (media / "mixed" / "2.png").symlink_to(tmp_path / "outside.png")
     cv2.imwrite(str(media / "images" / "1.png"), frames[0])
     with client_of(own, media=[media]) as client:
         listed = [entry["path"] for entry in client.get("/api/choices").json()["media"]]
-        assert listed == ["bundled/car.mp4", "0/a.mp4", "0/inner.mp4", "0/images"]
-        for path in listed:
+        assert listed == ["bundled/car.mp4", "0/a.mp4", "0/inner.mp4", "0/images", "0/mixed"]
+        assert "images that lead out" in error(client.post("/api/open", json={"media": "0/mixed"}), 403)
+        for path in listed[:-1]:
             assert client.post("/api/open", json={"media": path}).status_code == 200
         for path in (
             "0/../outside.mp4",

@@ -16,6 +16,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect, sync_playwright
 from serve_process import server
 
+import edgetrack
 from edgetrack import demo
 from edgetrack.cli import main
 from edgetrack.video import VideoSink, open_source
@@ -89,12 +90,19 @@ def in_phase(page, phase: str) -> None:
     page.wait_for_selector(f"body[data-phase={phase}]")
 
 
-def ready(page, address: str, video: str) -> None:
-    """Open the page, load the only artifact and open a video, as a visitor does."""
+def load(page, name: str) -> None:
+    """Choose an artifact by its name and load it; none: the only one."""
+    if name:
+        page.select_option("#artifact", label=page.inner_text(f"#artifact option:has-text('{name} (')"))
+    page.click("#load")
+
+
+def ready(page, address: str, video: str, name: str = "") -> None:
+    """Open the page, load an artifact and open a video, as a visitor does."""
     page.goto(address)
     page.wait_for_selector("#connection:not(.off)")
     page.wait_for_selector("#artifact option:has-text('MiB')", state="attached")
-    page.click("#load")
+    load(page, name)
     page.wait_for_selector("#step-model.done")
     page.select_option("#media", video)
     page.click("#open-media")
@@ -172,5 +180,70 @@ def test_live_numbers_and_switching_the_target_of_a_running_video(page, artifact
         page.click("#restart")
         expect(page.locator("#run-facts")).to_contain_text("Run 2")
         in_phase(page, "running")
+        page.click("#stop")
+        in_phase(page, "ready")
+
+
+def test_thresholds_are_shown_where_there_are_some(page, artifact, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("tokenizers")
+    from tiny_mvlm_artifact import write_artifact
+
+    folder = tmp_path / "artifacts"
+    folder.mkdir()
+    write_artifact(folder / "mvlm")
+    shutil.copytree(artifact, folder / "plain")
+    with server(tmp_path, "--folder", folder) as (_, told):
+        ready(page, told["address"], "bundled/car.mp4", "mvlm")
+        expect(page.locator("#thresholds")).to_be_visible()
+        expect(page.locator("#threshold-rows label")).to_have_text(["tau0.00", "omega0.40", "lambda0.40", "psi0.10"])
+        page.fill("#text", "the red car")
+        page.click("#start")
+        page.click("#pause")
+        in_phase(page, "paused")
+        page.locator("#threshold-tau").fill("0.9")  # moves the slider, as a drag does
+        expect(page.locator("#threshold-rows")).to_contain_text("0.90")
+        page.click("#step")
+        expect(page.locator("#state")).to_have_text("LOST")
+        page.click("#as-exported")
+        expect(page.locator("#threshold-rows")).to_contain_text("tau0.00")
+        page.click("#stop")
+        in_phase(page, "ready")
+        load(page, "plain")
+        expect(page.locator("#model-facts")).to_contain_text("fartrack-tiny-test")
+        expect(page.locator("#thresholds")).to_be_hidden()
+
+
+def test_a_target_pack_where_the_artifact_describes_nothing(page, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("tokenizers")
+    import tiny_described_artifact
+
+    whole = tiny_described_artifact.write_artifact(tmp_path / "whole")
+    slim = tiny_described_artifact.write_artifact(tmp_path / "slim", whole=False)
+    with open_source(str(demo.CLIP)) as source:
+        pack = edgetrack.encode_text(whole, "the red car", source.read(), (286, 321, 195, 111))
+    pack.save(tmp_path / "car.pack")
+    with server(tmp_path, slim) as (_, told):
+        ready(page, told["address"], "bundled/car.mp4")
+        expect(page.locator("#target-hint")).to_contain_text("choose a target pack")
+        expect(page.locator("#text")).to_be_disabled()
+        draw(page, 286, 321, 195, 111)
+        page.click("#start")
+        expect(page.locator("#error-text")).to_contain_text("carries nothing that describes a target")
+        page.set_input_files("#pack", tmp_path / "car.pack")
+        expect(page.locator("#pack-facts")).to_have_text("“the red car”, made for described-toy-test")
+        page.click("#start")
+        expect(page.locator("#run-facts")).to_contain_text("“the red car”")
+        expect(page.locator("#error")).to_be_hidden()
+        page.click("#stop")
+        in_phase(page, "ready")
+    with server(tmp_path, slim, whole) as (_, told):
+        ready(page, told["address"], "bundled/car.mp4", "slim")
+        expect(page.locator("#model-facts")).to_contain_text("targets are described by whole")
+        draw(page, 286, 321, 195, 111)
+        page.fill("#text", "the white man")
+        page.click("#start")
+        expect(page.locator("#run-facts")).to_contain_text("“the white man”")
         page.click("#stop")
         in_phase(page, "ready")

@@ -49,6 +49,18 @@ def test_a_server_ends_cleanly_and_removes_what_was_sent(tmp_path, artifact, how
     assert list(tmp_path.glob("edgetrack-serve-*")) == []
 
 
+def test_the_token_may_come_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGETRACK_SERVE_TOKEN", "correct-horse-battery-staple")
+    with server(tmp_path) as (_, told):
+        assert told["token"] == "correct-horse-battery-staple"
+        with httpx.Client(base_url=told["address"].partition("?")[0]) as client:
+            assert client.get("/api/status").status_code == 401
+            headers = {"authorization": "Bearer correct-horse-battery-staple"}
+            assert client.get("/api/status", headers=headers).json()["settings"]["pace"] == "source"
+            choices = client.get("/api/choices", headers=headers).json()
+            assert (choices["cameras"], choices["streams"]) == (True, True)  # bound to this machine
+
+
 def test_bound_wider_a_token_is_made(tmp_path):
     with server(tmp_path, "--host", "0.0.0.0") as (_, told):
         assert len(told["token"]) >= 32
@@ -57,7 +69,8 @@ def test_bound_wider_a_token_is_made(tmp_path):
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             assert client.get("/").status_code == 401
             headers = {"authorization": f"Bearer {told['token']}"}
-            assert client.get("/api/choices", headers=headers).json()["cameras"] is False
+            choices = client.get("/api/choices", headers=headers).json()
+            assert (choices["cameras"], choices["streams"]) == (False, False)
 
 
 @pytest.mark.parametrize(

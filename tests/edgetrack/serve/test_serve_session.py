@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -436,6 +437,20 @@ def test_recordings(make, tracker):
     wait_for(lambda: ended(session))
     assert session.video() != first
     assert not first.exists()
+
+
+def test_a_recording_ends_before_the_disk_is_full(make, tracker, monkeypatch):
+    from edgetrack.serve import recorder
+
+    monkeypatch.setattr(recorder, "_CHECK_EVERY", 10)
+    monkeypatch.setattr(recorder.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**20))
+    session = make()
+    session.start(START, record=True).result(20)
+    wait_for(lambda: ended(session))
+    told = session.status()["run"]
+    assert told["video"]
+    assert told["video_trouble"].startswith("the video ends after 10 frames, because the disk")
+    assert len(session.log()) == 50
 
 
 def test_every_nth_frame_and_the_pace(make, tracker):

@@ -1,68 +1,149 @@
-"""A real stream: pictures over HTTP, as network cameras send them, that breaks off and comes again."""
+"""Real streams and missing cameras: pictures over HTTP that break off, servers that are not there, and traps."""
 
 from __future__ import annotations
 
-import threading
+import socket
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+pytest.importorskip("starlette")
+pytest.importorskip("httpx2")
 pytest.importorskip("cv2")
-import cv2
-from serve_fakes import BOX, FakeTracker, fake_model, picture, wait_for
+from serve_desk import client_of
+from serve_fakes import BOX, FakeTracker, fake_model, wait_for
+from serve_stream import CAMERA, stream_server
 
+from edgetrack import demo
+from edgetrack.serve.app import Options
 from edgetrack.serve.control import SourceChoice, Target
 from edgetrack.serve.model import ModelChoice
 from edgetrack.serve.session import Session
 
-PICTURES = 12
+TOKEN = "correct-horse-battery-staple"
+SECRET = f"{CAMERA}?key=secret"
 
 
 @pytest.fixture
-def stream():
-    """Address of a server that sends 12 pictures to whoever connects and hangs up; and how often that happened."""
-    visits = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            visits.append(self.path)
-            self.send_response(200)
-            self.send_header("content-type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            try:
-                for number in range(PICTURES):
-                    jpeg = cv2.imencode(".jpg", picture(20 * number))[1].tobytes()
-                    head = f"--frame\r\ncontent-type: image/jpeg\r\ncontent-length: {len(jpeg)}\r\n\r\n"
-                    self.wfile.write(head.encode() + jpeg + b"\r\n")
-                    time.sleep(0.01)
-            except OSError:  # the reader has gone
-                pass
-
-        def log_message(self, *_arguments) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/camera?key=secret", visits
-    server.shutdown()
+def tracker():
+    return FakeTracker()
 
 
-def test_a_stream_is_followed_over_its_breaks(tmp_path, stream):
-    address, visits = stream
-    tracker = FakeTracker()
+@pytest.fixture
+def client(tmp_path, tracker):
+    """A client that may open streams, with a fake tracker loaded and the real reader."""
     session = Session(tmp_path, loader=lambda _: fake_model(tracker))
-    session.load(ModelChoice(tmp_path))
-    session.open(SourceChoice(address, "the camera")).result(30)
-    source = session.status()["source"]
-    assert (source["live"], source["count"], source["width"]) == (True, None, 64)
-    session.start(Target(BOX)).result(20)
-    wait_for(lambda: session.status()["source"]["reconnects"] >= 1)
-    seen = len(tracker.seen)
-    wait_for(lambda: len(tracker.seen) > seen)
-    assert session.status()["phase"] == "running"
-    assert len(visits) >= 2
-    assert "secret" not in str(session.status())
-    numbers = [number for number, _, _ in session.log().points(-1, 1000)]
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    session.close()
+    session.load(ModelChoice(tmp_path)).result(20)
+    with client_of(tmp_path, session=session, options=Options(streams=True)) as made:
+        yield made
+
+
+def refusal(answer, status: int = 400) -> str:
+    assert answer.status_code == status, answer.text
+    text = answer.json()["error"]
+    assert "\n" not in text
+    return text
+
+
+def source(client) -> dict:
+    return client.get("/api/status").json()["source"]
+
+
+def test_a_stream_is_followed_over_its_breaks(tmp_path, tracker):
+    with stream_server() as server:
+        session = Session(tmp_path, loader=lambda _: fake_model(tracker))
+        session.load(ModelChoice(tmp_path))
+        session.open(SourceChoice(server.address(SECRET), "the camera")).result(30)
+        found = session.status()["source"]
+        assert (found["live"], found["count"], found["width"]) == (True, None, 64)
+        session.start(Target(BOX)).result(20)
+        wait_for(lambda: session.status()["source"]["reconnects"] >= 1)
+        seen = len(tracker.seen)
+        wait_for(lambda: len(tracker.seen) > seen)
+        assert session.status()["phase"] == "running"
+        assert len(server.visits) >= 2
+        assert "secret" not in str(session.status())
+        numbers = [number for number, _, _ in session.log().points(-1, 1000)]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        session.close()
+
+
+def test_a_stream_that_ends_for_good_is_told_in_one_line(client, tracker):
+    with stream_server() as server:
+        assert client.post("/api/open", json={"stream": server.address(SECRET)}).status_code == 200
+        assert client.post("/api/start", json={"box": BOX, "record": False}).status_code == 200
+        wait_for(lambda: len(tracker.seen) >= 3)
+        wait_for(lambda: source(client)["trouble"])
+    told = wait_for(lambda: "trying again" in source(client)["trouble"] and source(client)["trouble"])
+    assert told.startswith(f"stream {server.address(CAMERA)} cannot be opened")
+    assert "\n" not in told
+    assert "secret" not in client.get("/api/status").text
+    assert client.get("/api/status").json()["phase"] == "running"  # should it come again
+    assert len(client.get("/api/boxes?format=csv").text.splitlines()) > 3
+    assert client.post("/api/stop").status_code == 200
+    assert client.post("/api/close").status_code == 200
+    assert client.get("/api/status").json()["phase"] == "empty"
+
+
+def test_nobody_there(client):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    for scheme in ("http", "rtsp"):
+        text = refusal(client.post("/api/open", json={"stream": f"{scheme}://me:secret@127.0.0.1:{port}/live"}))
+        assert text.startswith(f"stream {scheme}://127.0.0.1:{port}/live cannot be opened")
+        assert "secret" not in text
+    assert client.get("/api/status").json()["phase"] == "empty"
+    assert client.post("/api/open", json={"media": "bundled/car.mp4"}).status_code == 200
+
+
+def test_what_a_server_sends_opens_no_file_of_this_machine(client):
+    """Redirects and playlists that name a video which is here, and could be opened."""
+    clip = demo.CLIP.resolve()
+    kind = {"content-type": "application/vnd.apple.mpegurl"}
+    playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"
+    answers = {
+        "/redirect": (302, {"location": clip.as_uri()}, b""),
+        "/list.m3u8": (200, kind, playlist.format(clip.as_uri()).encode()),
+        "/path.m3u8": (200, kind, playlist.format(clip).encode()),
+        "/concat": (200, {}, f"ffconcat version 1.0\nfile 'file:{clip}'\n".encode()),
+        "/missing": (404, {}, b"nothing here"),
+    }
+    with stream_server(answers) as server:
+        for path in answers:
+            assert "stream" in refusal(client.post("/api/open", json={"stream": server.address(path)}))
+        assert set(answers) <= set(server.visits)
+    assert client.get("/api/status").json()["source"] is None
+
+
+@pytest.mark.parametrize("address", ["file://{clip}", "{clip}", "FILE:{clip}", "http:{clip}", "concat:{clip}", "0"])
+def test_only_addresses_of_the_network_are_streams(client, address):
+    asked = {"stream": address.format(clip=demo.CLIP.resolve())}
+    assert "give one as rtsp://host/live" in refusal(client.post("/api/open", json=asked))
+
+
+def test_a_folder_that_is_named_like_an_address_is_no_stream(client, tmp_path, monkeypatch):
+    (tmp_path / "http:" / "127.0.0.1:9").mkdir(parents=True)
+    (tmp_path / "http:" / "127.0.0.1:9" / "car.mp4").write_bytes(demo.CLIP.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    text = refusal(client.post("/api/open", json={"stream": "http://127.0.0.1:9/car.mp4"}))
+    assert "stream http://127.0.0.1:9/car.mp4 cannot be opened" in text
+
+
+def test_without_the_token_no_address_is_visited(tmp_path):
+    guard = {"token": TOKEN, "local_only": False, "options": Options(streams=True)}
+    with stream_server() as server, client_of(tmp_path, **guard) as client:
+        body = {"stream": server.address(CAMERA)}
+        assert client.post("/api/open", json=body).status_code == 401
+        assert client.post("/api/open", json=body, headers={"origin": "http://evil.example"}).status_code == 403
+        assert server.visits == []
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        assert client.post("/api/open", json=body, headers=headers).status_code == 200
+        assert server.visits
+
+
+def test_a_camera_that_is_not_there(client):
+    began = time.monotonic()
+    text = refusal(client.post("/api/open", json={"camera": 97}))
+    assert text == "camera 97 cannot be opened; check that it is there and that its format is known"
+    assert time.monotonic() - began < 10
+    assert client.get("/api/status").json()["phase"] == "empty"
