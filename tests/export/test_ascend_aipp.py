@@ -232,6 +232,7 @@ def test_what_reaches_the_device_is_the_crop(tmp_path, monkeypatch):
             twin.update(frame)
             assert crop.tobytes() in seen
             assert tracker.raw_box == twin.raw_box
+            assert np.array_equal(tracker.core.logits, twin.core.logits), "the box alone hardly depends on the crop"
         assert tracker.raw_box != synth_box(0, 90, 120)
     assert acl.leaks() == []
 
