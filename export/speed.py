@@ -15,7 +15,7 @@ from edgetrack.errors import EngineUnavailable
 
 if TYPE_CHECKING:
     from edgetrack.export.parity.gate import Progress
-    from edgetrack.export.pipeline import ExportPlan
+    from edgetrack.export.plan import ExportPlan
 
 __all__ = ["NOT_WANTED", "FloatTwin", "SpeedCheck", "speed_section"]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -74,13 +76,8 @@ def run(
     except ImportError as error:
         raise EngineUnavailable(f"the page needs a web server ({error}): pip install 'edgetrack[serve]'") from error
     local = is_loopback(host)
-    if token == _AUTO or (token is None and not local):
-        token = new_token()
-    elif token is not None and not _TOKEN.fullmatch(token):
-        raise typer.BadParameter("must be 16 to 128 letters, digits, or . _ ~ -", param_hint="--token")
-    for path in (*(artifacts or ()), *(folder or ()), *(media or ())):
-        if not path.is_dir():
-            raise InputError(f"{path} is no folder; give folders of artifacts (ARTIFACT, --folder) or videos (--media)")
+    token = _checked_token(token, new_token, needed=not local)
+    _check_folders(*(artifacts or ()), *(folder or ()), *(media or ()))
     place = Place(
         host=host,
         port=port,
@@ -100,13 +97,30 @@ def run(
         threads=threads,
     )
 
-    def ready(address: str) -> None:
-        if as_json:
-            console.emit_json({"schema": 1, "address": address, "token": token})
-        else:
-            console.line(f"open {address} (Ctrl-C ends)")
+    serve(place, options, partial(_tell, token, as_json))
 
-    serve(place, options, ready)
+
+def _checked_token(token: str | None, new_token: Callable[[], str], *, needed: bool) -> str | None:
+    """Return the token that visitors need; a new one where it is asked for, or needed and not given."""
+    if token == _AUTO or (token is None and needed):
+        return new_token()
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise typer.BadParameter("must be 16 to 128 letters, digits, or . _ ~ -", param_hint="--token")
+    return token
+
+
+def _check_folders(*paths: Path) -> None:
+    for path in paths:
+        if not path.is_dir():
+            raise InputError(f"{path} is no folder; give folders of artifacts (ARTIFACT, --folder) or videos (--media)")
+
+
+def _tell(token: str | None, as_json: bool, address: str) -> None:
+    """Say where the page is."""
+    if as_json:
+        console.emit_json({"schema": 1, "address": address, "token": token})
+    else:
+        console.line(f"open {address} (Ctrl-C ends)")
 
 
 def _names(local: bool, given: list[str]) -> list[str]:

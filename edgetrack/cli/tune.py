@@ -79,7 +79,7 @@ def run(
         max_box_error=max_box_error,
     )
     from edgetrack.benchmarks.accuracy.sequences import read_sequences
-    from edgetrack.benchmarks.accuracy.tune import COLUMNS, TuneOptions, plan_cells, table_rows, tune
+    from edgetrack.benchmarks.accuracy.tune import TuneOptions, plan_cells, tune
     from edgetrack.export.models import find_variant
 
     with usage_error("--model"):
@@ -98,13 +98,20 @@ def run(
     if as_json:
         console.emit_json(document)
         return
-    console.table(COLUMNS, table_rows(document), title=f"{model} on {', '.join(data)}")
+    _print_table(document, f"{model} on {', '.join(data)}")
+    console.line(f"wrote {folder}")
+
+
+def _print_table(document: dict[str, Any], title: str) -> None:
+    """Write the rows and what their columns mean; what failed goes to stderr."""
+    from edgetrack.benchmarks.accuracy.tune import COLUMNS, table_rows
+
+    console.table(COLUMNS, table_rows(document), title=title)
     console.line("*: no other row is at least as accurate and as fast, and better in one of them")
     for name in ("pytracking", "got10k", "fps"):
         label = {"pytracking": "AUC, P", "got10k": "AO", "fps": "updates/s"}[name]
         console.line(f"{label}: {document['conventions'][name]}")
     _warn(document["rows"])
-    console.line(f"wrote {folder}")
 
 
 def _warn(rows: list[dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgetrack.errors import InputError
+from edgetrack.serve.errors import naming
 from edgetrack.serve.frames import Frame
 
 if TYPE_CHECKING:
@@ -105,8 +106,9 @@ class Describer:
             if text is not None:
                 raise InputError("both a text and a target pack are given; give one of them")
             return pack
-        language = self._opened()
-        return language.target(text, None, self._picture(view) if language.sees_image else None)
+        with naming(self._artifact.path):
+            language = self._opened()
+            return language.target(text, None, self._picture(view) if language.sees_image else None)
 
     def _opened(self) -> Language:
         from edgetrack.loading import open_text_side

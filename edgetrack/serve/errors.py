@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from edgetrack.errors import EdgetrackError, InputError
 
-__all__ = ["NotAllowed", "NotNow", "one_line"]
+__all__ = ["NotAllowed", "NotNow", "naming", "one_line"]
 
 
 class NotNow(InputError):
@@ -13,6 +17,16 @@ class NotNow(InputError):
 
 class NotAllowed(InputError):
     """Something that whoever started the server did not allow."""
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have errors call what lies at `path` by its name: where it lies is nobody's business."""
+    try:
+        yield
+    except EdgetrackError as error:
+        error.args = (str(error).replace(str(path), path.name),)
+        raise
 
 
 def one_line(error: BaseException) -> str:

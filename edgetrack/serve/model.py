@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetrack.errors import EdgetrackError
 from edgetrack.serve.describe import Describer, View
+from edgetrack.serve.errors import naming
 
 if TYPE_CHECKING:
     from edgetrack.artifact import Artifact
@@ -83,11 +83,8 @@ Loader = Callable[[ModelChoice], LoadedModel]
 
 def load_model(choice: ModelChoice) -> LoadedModel:
     """Load an artifact; see `edgetrack.load` for the errors, which name it without its path."""
-    try:
+    with naming(choice.artifact), naming(choice.describer or choice.artifact):
         return _load(choice)
-    except EdgetrackError as error:
-        error.args = (str(error).replace(str(choice.artifact), choice.artifact.name),)
-        raise
 
 
 def _load(choice: ModelChoice) -> LoadedModel:

@@ -28,13 +28,14 @@ from edgetrack.export.models.base import DeployGraph, Normalisation
 from edgetrack.export.parity.clip import open_clip
 from edgetrack.export.parity.gate import Silent
 from edgetrack.export.parity.tensors import _pixels
-from edgetrack.export.pipeline import export_tracker, verify_artifact
+from edgetrack.export.pipeline import export_tracker
 from edgetrack.export.precision import TypedGraph
 from edgetrack.export.rebuild import rebuild_artifact
 from edgetrack.export.standin import synth_box, synth_frame
 from edgetrack.export.targets import ascend_atc
 from edgetrack.export.targets.ascend_aipp import configuration, take_pixels
 from edgetrack.export.targets.ascend_proof import largest_difference
+from edgetrack.export.verify import verify_artifact
 from edgetrack.runtime.engines import ENGINES
 from edgetrack.runtime.static_files import sized_name
 from edgetrack.runtime.tracker import GraphFile, build_tracker

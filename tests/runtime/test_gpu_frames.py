@@ -14,8 +14,9 @@ from fake_driver import FakeDriver, FakeNvrtc
 from gpu_case import BOX, SPECS, Interfaced, Packed, build, install, noisy, write_engines
 
 from edgetrack.errors import EngineUnavailable, InputError
+from edgetrack.runtime.core import State
 from edgetrack.runtime.engines import ENGINES
-from edgetrack.runtime.tracker import State, build_tracker
+from edgetrack.runtime.tracker import build_tracker
 
 
 @pytest.fixture(params=[False, True], ids=["tensorrt", "tensorrt-rtx"])

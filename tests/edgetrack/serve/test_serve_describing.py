@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+
 import numpy as np
 import pytest
 
@@ -18,8 +21,10 @@ from serve_fakes import FakeCamera, FakeSource, FakeTextSide, FakeTracker, fake_
 
 import edgetrack
 from edgetrack import demo
+from edgetrack.artifact import read_artifact
 from edgetrack.errors import InputError
 from edgetrack.serve.control import SourceChoice, Target
+from edgetrack.serve.describe import Describer
 from edgetrack.serve.errors import NotNow
 from edgetrack.serve.model import ModelChoice
 from edgetrack.serve.session import Session
@@ -138,6 +143,17 @@ def test_the_artifact_beside_describes(client_for, slim, whole, video):
     assert same(followed(client, text=SAID), expected(whole, video))
 
 
+def test_a_describer_that_is_damaged_is_called_by_its_name(client_for, slim, whole, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(whole, damaged)
+    client = client_for(slim, damaged)
+    (damaged / "see.onnx").write_bytes(b"damaged")
+    text = refusal(client.post("/api/start", json={"box": BOX, "text": SAID}), 422)
+    assert "damaged/see.onnx" in text
+    assert str(tmp_path) not in text
+    assert client.get("/api/status").json()["phase"] == "ready"
+
+
 def test_alone_it_says_what_is_missing_and_takes_packs(client_for, slim, whole, video, tmp_path):
     client = client_for(slim)
     assert client.get("/api/status").json()["model"]["needs_pack"]
@@ -193,6 +209,26 @@ def test_the_box_is_about_the_frame_that_was_shown_when_it_was_sent(tmp_path):
     assert text_side.views[-1] == text_side.views[0]  # the picture that the run began with
     camera.push(None)
     session.close()
+
+
+def test_what_waits_to_be_described_is_given_up_for_what_comes_later(whole, monkeypatch):
+    gate, at_work = threading.Event(), []
+
+    def slow(describer, text, pack, view):
+        at_work.append(text)
+        assert gate.wait(20)
+        return text
+
+    monkeypatch.setattr(Describer, "_described", slow)
+    describer = Describer(read_artifact(whole))
+    futures = [describer.describe("first", None, None)]
+    wait_for(lambda: at_work)
+    futures += [describer.describe(text, None, None) for text in ("second", "third")]
+    gate.set()
+    assert [futures[0].result(20), futures[2].result(20)] == ["first", "third"]
+    assert futures[1].cancelled()
+    assert at_work == ["first", "third"]
+    describer.close()
 
 
 def test_a_box_that_is_needed_is_missed_before_anything_is_described(tmp_path):
