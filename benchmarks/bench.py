@@ -122,6 +122,7 @@ def _contender(spec: ContenderSpec, facts: dict[str, Any], series: Series, plan:
         "precision": spec.precision,
         "weights": spec.weights,
         "engine": {**facts["engine"], "threads": spec.threads},
+        "frames_on": spec.frames_on,
         "updates": len(series.ms),
         "fps": fps(series.ms),
         "total_ms": asdict(summarize(series.ms)),

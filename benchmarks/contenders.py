@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgetrack.errors import EngineUnavailable, InputError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgetrack.runtime.tracker import Tracker
 
 __all__ = [
+    "MEMORIES",
     "STAGES",
     "Contender",
     "ContenderSpec",
@@ -26,6 +27,9 @@ __all__ = [
     "reference_spec",
     "with_unique_names",
 ]
+
+MEMORIES = ("host", "gpu")
+"""Where frames can be before the clock starts: in the memory of this machine, or in that of the artifact's GPU."""
 
 STAGES = ("crop", "to_device", "run", "from_device", "decode", "memory", "text", "rest")
 """Stages of an update in their order; "text" is what describing the target took, for trackers that read text; "rest"
@@ -56,6 +60,7 @@ class ContenderSpec:
         pack: instead of a text, the path of a target pack.
         text_encoder, vocabulary, diffusion, lora: paths of the files that the checkpoint of a tracker with language
             needs beside it, see `TextFiles`.
+        frames_on: where the frames are when the clock starts, one of `MEMORIES`.
     """
 
     kind: str
@@ -74,6 +79,7 @@ class ContenderSpec:
     vocabulary: str | None = None
     diffusion: str | None = None
     lora: str | None = None
+    frames_on: str = "host"
 
     def source(self) -> Source:
         """Load the network of a reference.
@@ -98,10 +104,13 @@ class ContenderSpec:
 class Contender(Protocol):
     """A tracking loop under the clock. Frames are uint8 RGB (height, width, 3)."""
 
-    def init(self, frame: Frame, box: Box) -> None:
+    def place(self, frames: Sequence[Frame]) -> Sequence[Any]:
+        """Return the frames where this contender is to find them, before the clock starts."""
+
+    def init(self, frame: Any, box: Box) -> None:  # noqa: ANN401 (one of what `place` gave)
         """Start on `box` in `frame`."""
 
-    def update(self, frame: Frame) -> None:
+    def update(self, frame: Any) -> None:  # noqa: ANN401
         """Track one frame; exactly what a user's call costs."""
 
     @property
@@ -137,10 +146,12 @@ def artifact_spec(
     text: str | None = None,
     pack: Path | None = None,
     usual_text: str | None = None,
+    frames_on: str = "host",
 ) -> ContenderSpec:
     """Return the spec of an artifact; see `edgetrack.load` and `Tracker.init` for arguments and errors.
 
-    `usual_text` is for trackers that encode text and are given neither text nor pack; others do not hear it.
+    `usual_text` is for trackers that encode text and are given neither text nor pack; others do not hear it. An engine
+    that cannot take frames where `frames_on` says raises EngineUnavailable.
     """
     from edgetrack.artifact import read_artifact
     from edgetrack.runtime.engines import ENGINES
@@ -149,6 +160,12 @@ def artifact_spec(
     artifact = read_artifact(path)
     if text is None and pack is None and any(entry.role == TEXT_ROLE for entry in artifact.graphs):
         text = usual_text
+    name = ENGINES.resolve(engine or artifact.target.engine)
+    if frames_on != "host" and not ENGINES.get(name).takes_device_frames:
+        raise EngineUnavailable(
+            f"{path}: engine {name} reads frames in host memory only, so they cannot be put on the {frames_on}; "
+            "artifacts of target trt take them there"
+        )
     return ContenderSpec(
         kind="artifact",
         name=path.resolve().name,
@@ -156,12 +173,13 @@ def artifact_spec(
         variant=artifact.model.variant,
         precision=artifact.precision.actual,
         weights=artifact.model.weights,
-        engine=ENGINES.resolve(engine or artifact.target.engine),
+        engine=name,
         device=device,
         threads=threads,
         seed=artifact.build.seed or 0,
         text=text,
         pack=None if pack is None else str(pack.resolve()),
+        frames_on=frames_on,
     )
 
 
@@ -248,16 +266,20 @@ class _Artifact:
         self._tracker = load(spec.path, device=spec.device, engine=spec.engine, threads=spec.threads)
         self._text, self._pack = described(self._tracker, spec.weights, spec.text, spec.pack)
         self._text_ms = 0.0
+        self._on_device = spec.frames_on != "host"
         self._text_in_update_ms = 0.0
 
-    def init(self, frame: Frame, box: Box) -> None:
+    def place(self, frames: Sequence[Frame]) -> Sequence[Any]:
+        return [self._tracker.engine.place_frame(frame) for frame in frames] if self._on_device else frames
+
+    def init(self, frame: Any, box: Box) -> None:  # noqa: ANN401
         self._tracker.init(frame, box, text=self._text, pack=self._pack, color="rgb")
         self._text_ms = max(self._text_ms, self._tracker.text_ms)
 
     def text_ms(self) -> float | None:
         return None if self._tracker.language is None else self._text_ms
 
-    def update(self, frame: Frame) -> None:
+    def update(self, frame: Any) -> None:  # noqa: ANN401
         before = self._spent_on_text_ms()
         self._tracker.update(frame, color="rgb")
         self._text_in_update_ms = self._spent_on_text_ms() - before
@@ -309,6 +331,9 @@ class _Reference:
                 else source.family.reference(spec.variant, source.net)
             )
             self._close = stack.pop_all().close
+
+    def place(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        return frames
 
     def init(self, frame: Frame, box: Box) -> None:
         self._loop.init(frame, box)

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from edgetrack.benchmarks.contenders import STAGES, Contender
 from edgetrack.benchmarks.frames import Box, Footage
@@ -99,7 +100,8 @@ def measure(contenders: Sequence[Contender], footage: Footage, plan: Plan, progr
         A series per contender. All have the same frames in the same blocks, so they can be compared pairwise.
     """
     progress.stage("warm up")
-    warm = _warm_up(contenders, footage, plan)
+    placed = [contender.place(footage.frames) for contender in contenders]
+    warm = _warm_up(contenders, placed, footage.box, plan)
     progress.stage("measure")
     measured = [Series(warmup_updates=len(series.ms), settled=has_settled(series.ms)) for series in warm]
     steps = _steps(len(footage.frames))
@@ -113,7 +115,7 @@ def measure(contenders: Sequence[Contender], footage: Footage, plan: Plan, progr
         want = plan.block if plan.updates is None else min(plan.block, plan.updates - done)
         block = _take(steps, want + plan.settle)
         for index in order:
-            _run_block(contenders[index], footage, plan, block, measured[index])
+            _run_block(contenders[index], placed[index], footage.box, plan, block, series=measured[index])
             measured[index].blocks += [number] * want
             progress.advance(want)
     return measured
@@ -148,33 +150,35 @@ def _take(steps: Iterator[int], updates: int) -> list[int]:
     return taken
 
 
-def _warm_up(contenders: Sequence[Contender], footage: Footage, plan: Plan) -> list[Series]:
+def _warm_up(contenders: Sequence[Contender], placed: Sequence[Sequence[Any]], box: Box, plan: Plan) -> list[Series]:
     """Run blocks in turns until every contender's times have settled, or the limit is reached."""
     warm = [Series() for _ in contenders]
-    steps = _steps(len(footage.frames))
+    steps = _steps(len(placed[0]))
     for order in turns(len(contenders)):
         done = len(warm[0].ms)
         if done >= plan.warmup or all(has_settled(series.ms) for series in warm):
             break
         block = _take(steps, min(plan.block, plan.warmup - done) + plan.settle)
         for index in order:
-            _run_block(contenders[index], footage, plan, block, warm[index])
+            _run_block(contenders[index], placed[index], box, plan, block, series=warm[index])
     return warm
 
 
-def _run_block(contender: Contender, footage: Footage, plan: Plan, block: Sequence[int], series: Series) -> None:
+def _run_block(
+    contender: Contender, frames: Sequence[Any], box: Box, plan: Plan, block: Sequence[int], *, series: Series
+) -> None:
     """Make the steps of one block; the first `plan.settle` updates leave no trace in `series`."""
     period_s = 1 / plan.pace_fps if plan.pace_fps else 0.0
     time.sleep(plan.pause_s)
     due = time.perf_counter()
     unmeasured = plan.settle
     for step in block:
-        frame = footage.frames[step]
+        frame = frames[step]
         if period_s:
             due = _wait_until(due) + period_s
         began = time.perf_counter()
         if step == 0:
-            contender.init(frame, footage.box)
+            contender.init(frame, box)
         else:
             contender.update(frame)
         ms = 1e3 * (time.perf_counter() - began)

@@ -5,7 +5,7 @@ strides, read in place: "bgr" and "rgb" HxWx3, "gray" HxW or HxWx1, "bgra" and "
 """
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -26,7 +26,7 @@ class Graph:
 
     def __init__(
         self,
-        inputs: dict[str, NDArray[np.float32]],
+        inputs: Mapping[str, NDArray[np.float32] | NDArray[np.uint8]],
         outputs: dict[str, NDArray[np.float32]],
         run: Callable[[], object],
         fill: Callable[[str, bytes], int] | None = None,
@@ -35,7 +35,8 @@ class Graph:
         """Bind arrays and the callable that computes `outputs` from `inputs`; all are kept alive.
 
         Args:
-            inputs: name -> C-contiguous, writable float32 array. Its memory must stay bound to the engine.
+            inputs: name -> C-contiguous, writable float32 array. Its memory must stay bound to the engine. An image
+                that the network normalises by itself is a uint8 array (1, size, size, 3), RGB.
             outputs: the same for outputs.
             run: called once per inference, with the GIL held. What it raises reaches the tracker's caller
                 unchanged.

@@ -57,7 +57,9 @@ def build_artifact(
     islands = [f"{item.role}/{name}" for item in typed for name in item.islands]
     return {
         **model_sections(source),
-        "graphs": [graph_section(graph, folder, files[graph.role]) for graph in source.graphs],
+        "graphs": [
+            graph_section(graph, folder, files[graph.role], writer.pixel_inputs(graph)) for graph in source.graphs
+        ],
         **extra_sections(extras, folder),
         **target_sections(plan.target, plan.precision, writer, plan.device, islands),
         "calibration": None if quantization is None else dict(quantization.manifest),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,8 +122,17 @@ def utc_now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def graph_section(graph: DeployGraph, folder: Path, files: tuple[str, ...]) -> dict[str, Any]:
-    """Return the entry of one graph in `graphs`; `files` are in `folder`, the main one first."""
+def graph_section(
+    graph: DeployGraph, folder: Path, files: tuple[str, ...], pixels: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the entry of one graph in `graphs`.
+
+    Args:
+        graph: the graph.
+        folder: where `files` are, the main one first.
+        files: of the graph.
+        pixels: inputs (1, 3, S, S) that the files take as uint8 pixels instead, see `TargetWriter.pixel_inputs`.
+    """
     import torch
 
     with torch.no_grad():
@@ -132,7 +141,10 @@ def graph_section(graph: DeployGraph, folder: Path, files: tuple[str, ...]) -> d
     return {
         "role": graph.role,
         **file_section(folder, files),
-        "inputs": [_tensor(graph, name, value, graph.dims.get(name, {})) for name, value in graph.inputs.items()],
+        "inputs": [
+            _pixels(name, value) if name in pixels else _tensor(graph, name, value, graph.dims.get(name, {}))
+            for name, value in graph.inputs.items()
+        ],
         "outputs": [_tensor(graph, name, value, {}) for name, value in zip(graph.outputs, outputs, strict=True)],
         "dims": {symbol: list(values) for symbol, values in graph.values.items()},
     }
@@ -145,6 +157,11 @@ def file_section(folder: Path, files: Sequence[str]) -> dict[str, Any]:
         "files": list(files),
         "sha256": {name: sha256_of(folder / name) for name in files},
     }
+
+
+def _pixels(name: str, value: Tensor) -> dict[str, Any]:
+    batch, channels, height, width = value.shape
+    return {"name": name, "dtype": "uint8", "shape": [batch, height, width, channels], "layout": "NHWC"}
 
 
 def _tensor(graph: DeployGraph, name: str, value: Tensor, symbols: Mapping[int, str]) -> dict[str, Any]:

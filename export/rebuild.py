@@ -19,6 +19,7 @@ import edgetrack
 from edgetrack.artifact import Artifact, ArtifactWriter, GraphEntry, read_artifact
 from edgetrack.errors import ArtifactError, EngineUnavailable, InputError, ParityError, WrongMachine
 from edgetrack.export.manifest import extra_sections, file_section, target_section, utc_now
+from edgetrack.export.models.base import Normalisation
 from edgetrack.export.precision import TypedGraph
 from edgetrack.export.targets import TargetInfo, TargetWriter, target_of, writer_of
 from edgetrack.export.targets.base import ExtraFile
@@ -41,13 +42,14 @@ _NOT_RUN = f"not run: {_WHY}"
 
 @dataclass(frozen=True)
 class _Signature:
-    """A graph as the manifest describes it; inputs are zeros, with the first value of dimensions that vary."""
+    """A graph's source as the manifest describes it; inputs are zeros, with the first value of dimensions that vary."""
 
     role: str
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...]
     dims: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    crops: Mapping[str, Normalisation] = field(default_factory=dict)
 
 
 def rebuild_artifact(
@@ -177,12 +179,14 @@ def _typed(artifact: Artifact, entry: GraphEntry, info: TargetInfo, path: Path) 
         tensor.name: np.zeros(concrete_shape(f"input {tensor.name}", tensor.shape, sizes), tensor.dtype)
         for tensor in entry.inputs
     }
+    crops = _crops(artifact, entry)
+    inputs |= {name: np.zeros((1, 3, *inputs[name].shape[1:3]), np.float32) for name in crops}
     dims = {
         tensor.name: {axis: size for axis, size in enumerate(tensor.shape) if isinstance(size, str)}
         for tensor in entry.inputs
     }
     outputs = tuple(tensor.name for tensor in entry.outputs)
-    graph = _Signature(entry.role, inputs, outputs, dims, entry.dims)
+    graph = _Signature(entry.role, inputs, outputs, dims, entry.dims, crops)
     prefix = f"{entry.role}/"
     islands = tuple(name.removeprefix(prefix) for name in artifact.precision.fp32_islands if name.startswith(prefix))
     metadata = {
@@ -192,6 +196,13 @@ def _typed(artifact: Artifact, entry: GraphEntry, info: TargetInfo, path: Path) 
         "checkpoint_sha256": artifact.model.checkpoint_sha256,
     }
     return TypedGraph(graph, path, info.typed.get(asked, asked), asked, metadata, islands)
+
+
+def _crops(artifact: Artifact, entry: GraphEntry) -> dict[str, Normalisation]:
+    """Return the inputs that the graph's files take as uint8 pixels; its source takes them as other graphs do."""
+    names = [tensor.name for tensor in entry.inputs if (tensor.dtype, tensor.layout) == ("uint8", "NHWC")]
+    how = Normalisation(tuple(artifact.tracker["mean"]), tuple(artifact.tracker["std"]))
+    return dict.fromkeys(names, how)
 
 
 def _unverified(artifact: Artifact) -> dict[str, Any]:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetrack.errors import ArtifactError, InputError
+from edgetrack.errors import ArtifactError, EngineUnavailable, InputError
 
 if TYPE_CHECKING:
     from edgetrack.runtime.core import DeviceArray
 
-__all__ = ["Engine", "FillingSession", "Session", "concrete_shape", "first_line", "new_buffer"]
+__all__ = ["Engine", "FillingSession", "Part", "Session", "concrete_shape", "first_line", "new_buffer"]
 
 # 64-byte alignment is what both engines' vector loads and cache lines want; numpy promises 16.
 _ALIGNMENT = 64
@@ -55,11 +55,26 @@ class FillingSession(Session, Protocol):
         ...
 
 
+class Part(NamedTuple):
+    """Optional software of an engine: its name, the version that is here, what needs it, and how to get it.
+
+    `version` is None where it is missing or not usable; `remedy` says why and what to do, None if nothing is.
+    """
+
+    name: str
+    version: str | None
+    used_for: str
+    remedy: str | None
+
+
 class Engine(ABC):
     """Software that runs engine files on one device."""
 
     name: ClassVar[str]
     """The name in manifests and on the command line."""
+
+    takes_device_frames: ClassVar[bool] = False
+    """Whether `device_frame` and `place_frame` work."""
 
     def __init__(
         self,
@@ -129,6 +144,16 @@ class Engine(ABC):
             "memory only; pass a numpy array (artifacts of target trt take frames in GPU memory)"
         )
 
+    def place_frame(self, frame: NDArray[np.uint8]) -> Any:  # noqa: ANN401, ARG002 (what `device_frame` takes)
+        """Return a copy of a frame in the memory of the engine's device, as a program there would have it.
+
+        Raises:
+            EngineUnavailable: the engine reads frames in host memory only, there is no room, or the device failed.
+        """
+        raise EngineUnavailable(
+            f"engine {self.name} reads frames in host memory only; artifacts of target trt take frames in GPU memory"
+        )
+
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """Return "engine", "version" and "device" (as the engine calls it), for reports."""
@@ -145,6 +170,11 @@ class Engine(ABC):
             return engine.describe()["version"]
         finally:
             engine.close()
+
+    @classmethod
+    def parts(cls) -> tuple[Part, ...]:
+        """Return the software that some of what the engine offers needs beside it, installed or not."""
+        return ()
 
     @classmethod
     @abstractmethod

@@ -1,6 +1,7 @@
 """A recording stand-in of pyACL: a .om file is an ONNX file, and ONNX Runtime is the device.
 
 It refuses what the real one refuses or crashes on: wrong order, foreign handles, wrong sizes, no context in the thread.
+An AIPP configuration among the file's metadata (`AIPP_KEY`) is obeyed: such inputs are uint8 pixels (1, S, S, 3).
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import aipp
 import numpy as np
 
+AIPP_KEY = "of these tests: --insert_op_conf"
 FAILURE = 507899
 DTYPES = {"tensor(float)": (0, 4), "tensor(float16)": (1, 2), "tensor(int64)": (9, 8), "tensor(double)": (11, 8)}
-NUMPY = {0: np.float32, 1: np.float16, 9: np.int64, 11: np.float64}
+DTYPES["tensor(uint8)"] = (4, 1)
+NUMPY = {0: np.float32, 1: np.float16, 4: np.uint8, 9: np.int64, 11: np.float64}
 CODE, VALUE, HANDLE = FAILURE, (0, FAILURE), 0  # what a failing call gives: a code, (value, code), or a null handle
 
 
@@ -238,7 +242,7 @@ class FakeAcl:
         described, session = self._of("description", desc), self._of("model", model)
         if failing:
             return CODE
-        described.update(input=session.get_inputs(), output=session.get_outputs())
+        described.update(input=_inputs(session), output=session.get_outputs())
         return 0
 
     def _port(self, desc, side, index):
@@ -307,8 +311,12 @@ class FakeAcl:
         if failing:
             return CODE
         feeds = {}
-        for node, buffer in zip(session.get_inputs(), self._of("data set", inputs), strict=True):
-            feeds[node.name] = self._array(node, buffer).copy()
+        operators = aipp.by_rank(session.get_modelmeta().custom_metadata_map.get(AIPP_KEY, ""))
+        for rank, (node, buffer) in enumerate(zip(_inputs(session), self._of("data set", inputs), strict=True)):
+            given = self._array(node, buffer).copy()
+            if rank in operators:
+                given = aipp.normalised(operators[rank], given, np.float16).astype(np.float32)
+            feeds[node.name] = given
         results = session.run(None, feeds)
         for node, buffer, result in zip(session.get_outputs(), self._of("data set", outputs), results, strict=True):
             self._array(node, buffer)[...] = result
@@ -319,3 +327,15 @@ class FakeAcl:
         dtype = np.dtype(NUMPY[DTYPES[node.type][0]])
         count = int(np.prod(node.shape))
         return np.frombuffer(memory, dtype, count).reshape(node.shape)
+
+
+def _inputs(session):
+    """The inputs as a model with static AIPP describes them."""
+    operators = aipp.by_rank(session.get_modelmeta().custom_metadata_map.get(AIPP_KEY, ""))
+    found = []
+    for rank, node in enumerate(session.get_inputs()):
+        if rank in operators:
+            batch, channels, height, width = node.shape
+            node = SimpleNamespace(name=node.name, type="tensor(uint8)", shape=[batch, height, width, channels])  # noqa: PLW2901
+        found.append(node)
+    return found

@@ -11,13 +11,14 @@ from torch import nn
 
 from edgetrack.errors import CheckpointError
 from edgetrack.export import models
-from edgetrack.export.models.base import DeployGraph, ParityInput, Thresholds, Variant
+from edgetrack.export.models.base import DeployGraph, Normalisation, ParityInput, Thresholds, Variant
 from edgetrack.export.onnx_graph import write_onnx
 from edgetrack.export.precision import typed
 from edgetrack.runtime import tracker as runtime_tracker
 
 VARIANT = Variant("toy-one", "toy", "plain", 1, 20, 0.0, 0.0, "none", "for tests")
 SIZES = (2, 3)
+PLAIN = Normalisation((0.0,) * 3, (1.0,) * 3)
 
 
 class ToyNet(nn.Module):
@@ -96,8 +97,9 @@ class ToyFamily:
         net.load_state_dict(state)
 
     def deploy_graphs(self, variant, net):
+        image = torch.zeros(1, 3, 16, 16)
         return [
-            DeployGraph("template", Encode(net).eval(), {"image": torch.zeros(1, 3, 16, 16)}, ("tokens",)),
+            DeployGraph("template", Encode(net).eval(), {"image": image}, ("tokens",), crops={"image": PLAIN}),
             DeployGraph(
                 "search",
                 Search(net).eval(),
@@ -163,7 +165,9 @@ class ToyCore:
             self._sessions[key] = self._engine.open(self._graphs[role].path, dims)
         session = self._sessions[key]
         for name, array in arrays.items():
-            session.inputs[name][...] = array
+            buffer = session.inputs[name]
+            pixels = buffer.dtype == np.uint8
+            buffer[...] = np.rint(255 * array).transpose(0, 2, 3, 1) if pixels else array
         session.run()
         return session.outputs
 

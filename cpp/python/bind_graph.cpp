@@ -1,4 +1,5 @@
 // Python's Graph.
+#include <cstdint>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -30,8 +31,8 @@ std::string described(const py::handle& value) {
 
 PyGraph::PyGraph(const py::dict& inputs, const py::dict& outputs, py::function run, py::object fill,
                  py::object run_filled)
-    : inputs_(buffers(inputs, "input")),
-      outputs_(buffers(outputs, "output")),
+    : inputs_(buffers(inputs, "input", true)),
+      outputs_(buffers(outputs, "output", false)),
       run_(std::move(run)),
       fill_(std::move(fill)),
       run_filled_(std::move(run_filled)) {}
@@ -62,17 +63,18 @@ void PyGraph::run_filled(std::string_view input) {
   run_filled_(py::str(input));
 }
 
-PyGraph::Buffers PyGraph::buffers(const py::dict& arrays, const std::string& kind) {
+PyGraph::Buffers PyGraph::buffers(const py::dict& arrays, const std::string& kind, bool pixels) {
   Buffers out;
   for (const auto& [key, value] : arrays) {
     const auto name = py::str(key).cast<std::string>();
-    // array_t with the plain flag accepts float32 of native byte order only, and any strides.
+    // array_t with the plain flag accepts its type in native byte order only, and any strides.
     const bool is_float = py::isinstance<py::array_t<float, 0>>(value);
-    if (!is_float || !contiguous(py::reinterpret_borrow<py::array>(value))) {
+    const bool is_pixels = pixels && py::isinstance<py::array_t<std::uint8_t, 0>>(value);
+    if (!(is_float || is_pixels) || !contiguous(py::reinterpret_borrow<py::array>(value))) {
       throw InputError(kind + " '" + name + "' is " + described(value) +
                        "; pass a C-contiguous, writable numpy array of float32");
     }
-    out.emplace(name, py::reinterpret_borrow<py::array_t<float>>(value));
+    out.emplace(name, py::reinterpret_borrow<py::array>(value));
   }
   return out;
 }
@@ -91,8 +93,14 @@ Tensor PyGraph::find(Buffers& buffers, std::string_view name, const std::string&
     throw ArtifactError("the graph has no " + kind + " '" + std::string(name) + "' (it has: " + known +
                         "); export the artifact again");
   }
-  py::array_t<float>& array = found->second;
-  return {array.mutable_data(), {array.shape(), array.shape() + array.ndim()}};
+  py::array& array = found->second;
+  Tensor tensor{nullptr, {array.shape(), array.shape() + array.ndim()}};
+  if (array.itemsize() == 1) {
+    tensor.pixels = static_cast<std::uint8_t*>(array.mutable_data());
+  } else {
+    tensor.data = static_cast<float*>(array.mutable_data());
+  }
+  return tensor;
 }
 
 void init_graph(py::module_& module) {

@@ -17,7 +17,8 @@ namespace edgetrack::python {
 // A graph whose buffers are numpy arrays and whose run() is a Python callable; keeps all of them alive.
 class PyGraph final : public Graph {
  public:
-  // fill, run_filled: callables or None, see Graph. Throws InputError for an array that is not plain float32.
+  // fill, run_filled: callables or None, see Graph. Throws InputError for an array that is not plain float32; an input
+  // may be plain uint8 too, of pixels.
   PyGraph(const pybind11::dict& inputs, const pybind11::dict& outputs, pybind11::function run, pybind11::object fill,
           pybind11::object run_filled);
 
@@ -32,9 +33,9 @@ class PyGraph final : public Graph {
   void run_filled(std::string_view input) override;
 
  private:
-  using Buffers = std::map<std::string, pybind11::array_t<float>, std::less<>>;
+  using Buffers = std::map<std::string, pybind11::array, std::less<>>;
 
-  static Buffers buffers(const pybind11::dict& arrays, const std::string& kind);
+  static Buffers buffers(const pybind11::dict& arrays, const std::string& kind, bool pixels);
   static std::vector<std::string> names(const Buffers& buffers);
   static Tensor find(Buffers& buffers, std::string_view name, const std::string& kind);
 

@@ -19,13 +19,22 @@ inline std::string text_of(const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-// Returns the tensor's memory. Throws ArtifactError, naming it as `what`, unless it has the shape that `whose` (as in
-// "the tracker spec") asks for, and memory.
-inline float* checked(const Tensor& tensor, const std::vector<std::int64_t>& expected, const std::string& what,
-                      const char* whose = "the tracker spec") {
+// Throws ArtifactError, naming the tensor as `what`, unless it has the shape that `whose` (as in "the tracker spec")
+// asks for.
+inline void require_shape(const Tensor& tensor, const std::vector<std::int64_t>& expected, const std::string& what,
+                          const char* whose = "the tracker spec") {
   if (tensor.shape != expected) {
     throw ArtifactError(what + " has shape " + text_of(tensor.shape) + " where " + whose + " asks for " +
                         text_of(expected) + "; export the artifact again");
+  }
+}
+
+// Returns the memory of a tensor of float32; throws ArtifactError as require_shape does, and if it has none.
+inline float* checked(const Tensor& tensor, const std::vector<std::int64_t>& expected, const std::string& what,
+                      const char* whose = "the tracker spec") {
+  require_shape(tensor, expected, what, whose);
+  if (tensor.pixels != nullptr) {
+    throw ArtifactError(what + " takes uint8 pixels, which is for images; export the artifact again");
   }
   if (tensor.data == nullptr) throw ArtifactError(what + " has no memory; bind a buffer to it");
   return tensor.data;

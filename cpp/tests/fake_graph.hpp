@@ -39,6 +39,12 @@ class FakeGraph final : public Graph {
  public:
   void add_input(const std::string& name, std::vector<std::int64_t> shape) { add(inputs_, name, std::move(shape)); }
   void add_output(const std::string& name, std::vector<std::int64_t> shape) { add(outputs_, name, std::move(shape)); }
+  void add_pixels(const std::string& name, std::vector<std::int64_t> shape) {
+    add_input(name, std::move(shape));
+    Buffer& buffer = inputs_[name];
+    buffer.pixels.resize(buffer.values.size());
+    buffer.values.clear();
+  }
 
   Tensor input(std::string_view name) override { return find(inputs_, name); }
   Tensor output(std::string_view name) override { return find(outputs_, name); }
@@ -56,13 +62,14 @@ class FakeGraph final : public Graph {
   struct Buffer {
     std::vector<float> values;
     std::vector<std::int64_t> shape;
+    std::vector<std::uint8_t> pixels;
   };
   using Buffers = std::map<std::string, Buffer>;
 
   static void add(Buffers& buffers, const std::string& name, std::vector<std::int64_t> shape) {
     std::size_t count = 1;
     for (const std::int64_t side : shape) count *= static_cast<std::size_t>(side);
-    buffers[name] = {std::vector<float>(count), std::move(shape)};
+    buffers[name] = {std::vector<float>(count), std::move(shape), {}};
   }
   static std::vector<std::string> names(const Buffers& buffers) {
     std::vector<std::string> out;
@@ -72,7 +79,9 @@ class FakeGraph final : public Graph {
   static Tensor find(Buffers& buffers, std::string_view name) {
     const auto found = buffers.find(std::string(name));
     if (found == buffers.end()) throw ArtifactError("no " + std::string(name));
-    return {found->second.values.data(), found->second.shape};
+    Buffer& buffer = found->second;
+    if (!buffer.pixels.empty()) return {nullptr, buffer.shape, buffer.pixels.data()};
+    return {buffer.values.data(), buffer.shape};
   }
 
   Buffers inputs_;

@@ -63,6 +63,14 @@ def run(
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Measured updates of each; default 320, or as --duration.")
     ] = None,
+    frames_on: Annotated[
+        str,
+        typer.Option(
+            "--frames-on",
+            help="Where frames are when the clock starts: host, or gpu for artifacts of target trt. Cold start, memory "
+            "and --reference have them in host memory.",
+        ),
+    ] = "host",
     duration: Annotated[float | None, typer.Option("--duration", help="Stop measuring after so many seconds.")] = None,
     warmup: Annotated[int, typer.Option("--warmup", min=0, help="At most so many updates until times settle.")] = 64,
     pace: Annotated[
@@ -86,12 +94,14 @@ def run(
     _check_usage(artifacts, compare, reference, source, init)
     check_description(text, pack)
     from edgetrack.benchmarks.bench import run_bench
-    from edgetrack.benchmarks.contenders import artifact_spec
+    from edgetrack.benchmarks.contenders import MEMORIES, artifact_spec
     from edgetrack.benchmarks.files import check_writable, write_document
     from edgetrack.benchmarks.frames import load_footage
     from edgetrack.benchmarks.loop import Plan
     from edgetrack.benchmarks.plot import check_plot, write_plot
 
+    if frames_on not in MEMORIES:
+        raise typer.BadParameter(f"is {frames_on!r}; give {' or '.join(MEMORIES)}", param_hint="--frames-on")
     for path in (plot, output):
         check_writable(path)
     if plot is not None:
@@ -105,6 +115,7 @@ def run(
             text=text,
             pack=pack,
             usual_text=TEXT if source is None else None,
+            frames_on=frames_on,
         )
         for path in artifacts
     ]
@@ -178,7 +189,8 @@ def _show_contender(entry: dict[str, Any]) -> None:
     engine = entry["engine"]
     threads = "threads left to the engine" if engine["threads"] is None else f"{engine['threads']} threads"
     version = engine["version"].split("-")[0]
-    title = f"{entry['name']}: {engine['engine']} {version} on {engine['device']}, {threads}"
+    where = "" if entry["frames_on"] == "host" else f", frames in {entry['frames_on'].upper()} memory"
+    title = f"{entry['name']}: {engine['engine']} {version} on {engine['device']}, {threads}{where}"
     rows = [
         (stage, *(f"{values[key]:.2f}" for key in _SUMMARY))
         for stage, values in entry["stages_ms"].items()

@@ -71,19 +71,25 @@ def _core() -> dict[str, Any]:
 
 
 def _engines() -> list[dict[str, Any]]:
-    """Return a row for each registered engine: its version, the devices it finds, and what stands in the way."""
+    """Return a row for each registered engine: its version, the devices it finds, and what stands in the way.
+
+    Behind it come rows of what some of its abilities need besides.
+    """
     from edgetrack.runtime.engines.inventory import engines_here
 
-    return [
-        {
-            "name": engine.name,
-            "version": engine.version,
-            "devices": list(engine.devices),
-            "used_for": "running artifacts",
-            "remedy": engine.remedy,
-        }
-        for engine in engines_here()
-    ]
+    items: list[dict[str, Any]] = []
+    for engine in engines_here():
+        items.append(
+            {
+                "name": engine.name,
+                "version": engine.version,
+                "devices": list(engine.devices),
+                "used_for": "running artifacts",
+                "remedy": engine.remedy,
+            }
+        )
+        items += [{**part._asdict(), "name": f"{engine.name}: {part.name}", "devices": []} for part in engine.parts]
+    return items
 
 
 def _targets() -> list[dict[str, Any]]:
@@ -104,7 +110,7 @@ def _targets() -> list[dict[str, Any]]:
         try:
             writer = writer_of(name)
             writer.check()
-            item["version"] = writer.version()
+            item["version"], item["remedy"] = writer.version(), writer.lacking()
         except EdgetrackError as error:
             remedy = str(error)
             item["remedy"] = remedy if "pip install" in remedy else f"{remedy}; {info.install}"

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgetrack.errors import InputError
-from edgetrack.export.models.base import Box
+from edgetrack.export.models.base import Box, Normalisation
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "ImageNormaliser", "crop"]
+__all__ = ["IMAGENET", "IMAGENET_MEAN", "IMAGENET_STD", "ImageNormaliser", "crop"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """What all published one-stream trackers normalise with: per RGB channel, for values scaled to [0, 1]."""
+IMAGENET = Normalisation(IMAGENET_MEAN, IMAGENET_STD)
 
 
 def crop(

@@ -15,7 +15,7 @@ from edgetrack.export.graphs.atstrack import SearchGraph, TextGraph
 from edgetrack.export.graphs.centre import TemplateGraph
 from edgetrack.export.loops.atstrack import AtsReference
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX
-from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
+from edgetrack.export.loops.crop import IMAGENET, IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.models.atstrack_net import CLIP_PREFIX, TEXT_SHAPE, AtsNet
 from edgetrack.export.models.atstrack_variants import PHRASES, SlotRule, shape_of
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
@@ -103,6 +103,7 @@ class AtsFamily(NetworkFamily[AtsNet]):
             outputs=tuple(tokens),
             layouts={"image": "NCHW", **tokens},
             features=tuple(tokens),
+            crops={"image": IMAGENET},
         )
         maps = ("score", "size", "offset")
         search = DeployGraph(
@@ -123,6 +124,7 @@ class AtsFamily(NetworkFamily[AtsNet]):
                 **dict.fromkeys(maps, "NCHW"),
                 **dict.fromkeys(("vl_state", "vl_state_next"), "N,token,C"),
             },
+            crops={"search": IMAGENET},
         )
         return [*graphs, template, search]
 

@@ -29,6 +29,7 @@ __all__ = [
     "ForcedTracker",
     "GraphSignature",
     "ModelFamily",
+    "Normalisation",
     "ParityInput",
     "ReferenceTracker",
     "Thresholds",
@@ -74,6 +75,13 @@ class Alterations:
     values: Callable[[str], Mapping[str, float]]
 
 
+class Normalisation(NamedTuple):
+    """How a crop's pixels become a network's input: (v / 255 - mean) / std, per RGB channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
 class GraphSignature(Protocol):
     """What is known of a deployment graph without its module; see `DeployGraph`."""
 
@@ -97,6 +105,10 @@ class GraphSignature(Protocol):
     def values(self) -> Mapping[str, tuple[int, ...]]:
         """Symbol -> all its values."""
 
+    @property
+    def crops(self) -> Mapping[str, Normalisation]:
+        """Input name -> how the crop that it takes is normalised."""
+
 
 @dataclass(frozen=True)
 class DeployGraph:
@@ -106,6 +118,8 @@ class DeployGraph:
     dims: input name -> axis -> symbol, for the dimensions that take several values. values: symbol -> all its values.
     layouts: input or output name -> letters or words that name its axes. features: outputs that only feed another
     graph: no decision is read from them, so that at reduced precision their last layer need not stay in float32.
+    crops: inputs (1, 3, S, S) that the compiled core fills with a uint8 crop, normalised as said: a target may take the
+    crop before that and normalise on its device.
     """
 
     role: str
@@ -116,6 +130,7 @@ class DeployGraph:
     values: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     layouts: Mapping[str, str] = field(default_factory=dict)
     features: tuple[str, ...] = ()
+    crops: Mapping[str, Normalisation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgetrack.export.graphs.centre import TemplateGraph
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX, CentreReference
-from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
+from edgetrack.export.loops.crop import IMAGENET, IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.centre_net import CentreNet
 from edgetrack.export.models.centre_variants import shape_of
@@ -95,6 +95,7 @@ class CentreFamily(NetworkFamily[CentreNet[Any]]):
             outputs=tuple(cached),
             layouts={"image": "NCHW", **layouts},
             features=tuple(cached),
+            crops={"image": IMAGENET},
         )
         maps = ("score", "size", "offset")
         search = DeployGraph(
@@ -103,6 +104,7 @@ class CentreFamily(NetworkFamily[CentreNet[Any]]):
             inputs={"search": torch.zeros(1, 3, shape.search_size, shape.search_size), **cached},
             outputs=maps,
             layouts={"search": "NCHW", **layouts, **dict.fromkeys(maps, "NCHW")},
+            crops={"search": IMAGENET},
         )
         return [template, search]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from edgetrack.export.graphs.fartrack import SearchGraph, TemplateGraph
 from edgetrack.export.loops import fartrack as loop
-from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
+from edgetrack.export.loops.crop import IMAGENET, IMAGENET_MEAN, IMAGENET_STD, ImageNormaliser, crop
 from edgetrack.export.models import find_variant
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.fartrack_net import (
@@ -143,6 +143,7 @@ class FarTrackFamily:
             outputs=("tokens",),
             layouts={"image": "NCHW", "tokens": "N,token,C"},
             features=("tokens",),
+            crops={"image": IMAGENET},
         )
         layouts = {"search": "NCHW", "old": "N,slot,token,C", "newest": "N,token,C", "logits": "N,coordinate,class"}
         search = DeployGraph(
@@ -157,6 +158,7 @@ class FarTrackFamily:
             dims={"old": {2: "kept"}} if pruning else {},
             values={"kept": (kept, TEMPLATE_TOKENS)} if pruning else {},
             layouts={**layouts, "score": "N,token"} if sparse else layouts,
+            crops={"search": IMAGENET},
         )
         return [template, search]
 

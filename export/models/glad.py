@@ -16,7 +16,7 @@ from edgetrack.errors import InputError
 from edgetrack.export.graphs.diffusion import NOISES, LatentGraph, diffusion_graphs
 from edgetrack.export.graphs.glad import PoolGraph, SearchGraph, TemplateGraph, told_names
 from edgetrack.export.loops.centre_head import CLIP_MARGIN_PX
-from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
+from edgetrack.export.loops.crop import IMAGENET, IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.loops.glad import GladReference
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.centre import SCORE
@@ -135,6 +135,7 @@ class GladFamily(NetworkFamily[GladNet]):
             outputs=tuple(cached),
             layouts={"image": "NCHW", **dict.fromkeys(cached, tokens)},
             features=tuple(cached),
+            crops={"image": IMAGENET},
         )
         maps = ("score", "size", "offset")
         search = DeployGraph(
@@ -143,6 +144,7 @@ class GladFamily(NetworkFamily[GladNet]):
             inputs={"search": torch.zeros(1, 3, shape.search_size, shape.search_size), **cached, **told},
             outputs=maps,
             layouts={**dict.fromkeys((*cached, *told), tokens), **dict.fromkeys(("search", *maps), "NCHW")},
+            crops={"search": IMAGENET},
         )
         diffusion = network.diffusion
         before = [] if diffusion is None else diffusion_graphs(diffusion, shape.template_size, tuple(latents))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgetrack.export.graphs.mvlm import SearchGraph, TemplateGraph
-from edgetrack.export.loops.crop import IMAGENET_MEAN, IMAGENET_STD
+from edgetrack.export.loops.crop import IMAGENET, IMAGENET_MEAN, IMAGENET_STD
 from edgetrack.export.loops.mvlm import CLIP_MARGIN_PX, MvlmReference
 from edgetrack.export.models.base import Box, DeployGraph, ParityInput, Thresholds, stated_limits
 from edgetrack.export.models.clip_text import text_graph
@@ -105,6 +105,7 @@ class MvlmFamily(NetworkFamily[MvlmNet]):
                 inputs={"image": torch.zeros(1, 3, shape.template_size, shape.template_size)},
                 outputs=("tokens",),
                 layouts={"image": "NCHW", "tokens": tokens},
+                crops={"image": IMAGENET},
             )
             graphs.append(template)
             fed["templates"] = torch.zeros(1, shape.templates * shape.template_tokens, width)
@@ -119,6 +120,7 @@ class MvlmFamily(NetworkFamily[MvlmNet]):
                 **dict.fromkeys(("cls", "sims"), "N,cell"),
                 "boxes": "N,cell,coordinate",
             },
+            crops={"search": IMAGENET},
         )
         return [*graphs, search]
 

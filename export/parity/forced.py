@@ -8,7 +8,7 @@ can show that).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ def compare_forced(
     *,
     margin: float = 0.0,
     near_px: float = 0.0,
+    on_frame: Callable[[], None] = lambda: None,
 ) -> ForcedReport:
     """Force both trackers along the same path through a clip and compare what they decode in each frame.
 
@@ -41,6 +42,7 @@ def compare_forced(
         margin: what the reference decided by a smaller lead may turn. A corner that this may move by more than
             `near_px` is counted, not compared.
         near_px: of the other ones, what such decisions may move is taken off the difference.
+        on_frame: called after each tracked frame, for progress.
     """
     distances: list[float] = []
     reaches: list[float] = []
@@ -67,6 +69,7 @@ def compare_forced(
         expected, found = reference.kept(), candidate.kept()
         if expected is not None:
             swapped.append(int(expected.sum() if found is None else (expected & ~found).sum()))
+        on_frame()
     return ForcedReport(
         frames=len(distances),
         max_corner_px=max(distances, default=0.0),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +37,8 @@ __all__ = [
     "checked_head",
     "torch_threads",
 ]
+
+_SILENCE_S = 10.0
 
 MIN_TRACKED = 8
 """Tracked frames that a clip must have; the network inputs of as many are compared, for sizes change in the first two.
@@ -167,9 +170,18 @@ def _tensors(  # noqa: PLR0917 (private, called once)
 ) -> tuple[TensorReport, ...]:
     from edgetrack.export.parity.tensors import compare_tensors
 
-    progress.stage("verify: tensors")
+    stage = "verify: tensors"
+    progress.stage(stage)
     inputs = source.family.parity_inputs(source.variant.name, source.net, head, clip.box)
-    found = compare_tensors(source.graphs, artifact, engine, inputs, limits.tensor_max_abs, stated=limits.tensor_scale)
+    found = compare_tensors(
+        source.graphs,
+        artifact,
+        engine,
+        inputs,
+        limits.tensor_max_abs,
+        stated=limits.tensor_scale,
+        on_input=_now_and_then(progress, stage, "input"),
+    )
     progress.advance()
     return found
 
@@ -180,8 +192,17 @@ def _boxes(  # noqa: PLR0917 (private, called twice)
     """Compare decoded corners from forced states, where both sides can be forced, and boxes in the closed loop."""
     forced = None
     if isinstance(reference, ForcedTracker) and reference.forcible and candidate.forcible:
-        progress.stage("verify: decoding from forced states")
-        forced = compare_forced(reference, candidate, clip.frames(), clip, margin=limits.margin, near_px=limits.near_px)
+        stage = "verify: decoding from forced states"
+        progress.stage(stage)
+        forced = compare_forced(
+            reference,
+            candidate,
+            clip.frames(),
+            clip,
+            margin=limits.margin,
+            near_px=limits.near_px,
+            on_frame=_now_and_then(progress, stage, "frame", None if clip.count is None else clip.count - 1),
+        )
     progress.advance()
     progress.stage("verify: boxes on the clip")
     loop = compare_loops(
@@ -196,6 +217,23 @@ def _boxes(  # noqa: PLR0917 (private, called twice)
         on_frame=progress.advance,
     )
     return forced, loop
+
+
+def _now_and_then(progress: Progress, stage: str, what: str, count: int | None = None) -> Callable[[], None]:
+    """Return what counts things of a stage, and on slow devices says every ten seconds how far that is."""
+    started = said = time.monotonic()
+    done = 0
+    of = "" if count is None else f" of {count}"
+
+    def one_more() -> None:
+        nonlocal said, done
+        done += 1
+        now = time.monotonic()
+        if now - said >= _SILENCE_S:
+            said = now
+            progress.stage(f"{stage}: {what} {done}{of}, {(now - started) / done:.1f} s each")
+
+    return one_more
 
 
 def _minimum_px(spec: Mapping[str, Any]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from pathlib import Path
 
@@ -11,12 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from edgetrack.artifact import Artifact
-from edgetrack.errors import ArtifactError
+from edgetrack.errors import ArtifactError, InputError
 from edgetrack.export.models.base import DeployGraph, ParityInput
 from edgetrack.export.parity.report import TensorReport
 from edgetrack.runtime.engine import Engine, Session
 
 __all__ = ["compare_tensors"]
+
+_MOST_PIXEL_ERROR = 1e-3
+"""Grey levels; rounding in float32 is a twentieth of that."""
 
 _Dims = tuple[tuple[str, int], ...]
 
@@ -69,6 +72,7 @@ def compare_tensors(
     limits: Mapping[str, float],
     *,
     stated: Mapping[str, float] | None = None,
+    on_input: Callable[[], None] = lambda: None,
 ) -> tuple[TensorReport, ...]:
     """Run both on every input and return the worst of each output, in the order of graphs and outputs.
 
@@ -79,6 +83,7 @@ def compare_tensors(
         inputs: real inputs; sizes of symbolic dimensions are taken from their shapes.
         limits: output name -> largest absolute difference that is accepted.
         stated: output name -> largest absolute value that its limit was stated for, see `Thresholds.tensor_scale`.
+        on_input: called after each input, for progress.
 
     Raises:
         ArtifactError: an output's shape differs.
@@ -94,7 +99,7 @@ def compare_tensors(
         if key not in sessions:
             sessions[key] = engine.open(_file_of(artifact, role), dims)
         for name, expected in _run_torch(graph, arrays).items():
-            found = _run_engine(sessions[key], arrays)[name]
+            found = _run_engine(sessions[key], graph, arrays)[name]
             if found.shape != expected.shape:
                 raise ArtifactError(
                     f"{artifact.path}: {role}.{name} has shape {found.shape}, its source {expected.shape}; "
@@ -102,6 +107,7 @@ def compare_tensors(
                 )
             worst[role, name].add(expected, found)
             worst[role, name].sizes.add(size)
+        on_input()
     scales = stated or {}
     return tuple(
         item.report(by_role[role], name, limits.get(name), scales.get(name)) for (role, name), item in worst.items()
@@ -133,8 +139,30 @@ def _run_torch(graph: DeployGraph, arrays: Mapping[str, NDArray[np.float32]]) ->
     return {name: result.numpy() for name, result in zip(graph.outputs, results, strict=True)}
 
 
-def _run_engine(session: Session, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+def _run_engine(
+    session: Session, graph: DeployGraph, arrays: Mapping[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
     for name, array in arrays.items():
-        session.inputs[name][...] = array
+        buffer = session.inputs[name]
+        takes_pixels = name in graph.crops and buffer.dtype == np.uint8
+        buffer[...] = _pixels(graph, name, array) if takes_pixels else array
     session.run()
     return {name: np.array(array) for name, array in session.outputs.items()}
+
+
+def _pixels(graph: DeployGraph, name: str, planes: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the uint8 pixels (1, S, S, 3) that a normalised crop (1, 3, S, S) was made of.
+
+    Raises:
+        InputError: it was not made of such.
+    """
+    mean, std = (np.array(numbers).reshape(3, 1, 1) for numbers in graph.crops[name])
+    values = (planes.astype(np.float64) * std + mean) * 255
+    whole = np.rint(values)
+    if np.abs(values - whole).max() > _MOST_PIXEL_ERROR or whole.min() < 0 or whole.max() > 255:
+        raise InputError(
+            f"the reference's {graph.role}.{name} is not a normalised crop of 8-bit pixels, which the artifact takes; "
+            "export it without --aipp"
+        )
+    pixels: NDArray[np.uint8] = whole.astype(np.uint8).transpose(0, 2, 3, 1)
+    return pixels

@@ -111,6 +111,12 @@ register(
                 default="must_keep_origin_dtype",
                 choices=PRECISION_MODES,
             ),
+            TargetOption(
+                "aipp",
+                "hand the crops over as uint8 pixels, which the device unpacks (AIPP) and normalises",
+                kind=bool,
+                default=False,
+            ),
             _NO_SOURCE,
         ),
     ),

@@ -14,11 +14,15 @@ from edgetrack.export.targets.base import ExtraFile, TargetWriter, require
 from edgetrack.runtime.static_files import all_sizes, sized_name
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from edgetrack.export.models.base import GraphSignature
     from edgetrack.export.precision import TypedGraph
 
 __all__ = ["AscendTarget"]
 
 _INSTALL = "pip install 'edgetrack[export]'"
+_AIPP_SUFFIX = ".aipp.cfg"
 _LOG = "build_ascend.log"
 _SCRIPT = "build_ascend.sh"
 _SOURCE_SUFFIX = ".atc.onnx"
@@ -31,8 +35,8 @@ class AscendTarget(TargetWriter):
     input that says the gear of every run and excludes AIPP (manual of ATC, --dynamic_dims, atlasatcparam_16_0020); a
     second file costs the weights once more in the device's memory (Pico: 6 MB in fp16).
 
-    AIPP, which would normalise on the device, is not offered: it takes a uint8 image, and the tracker core writes its
-    crops normalised in float32. A session that turned them back into uint8 would do the work twice.
+    With --aipp the device normalises crops: these inputs of the .om files take uint8 pixels, a quarter of the bytes,
+    and the manifest says so. The typed graphs that an artifact carries still take them normalised.
     """
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
@@ -40,6 +44,7 @@ class AscendTarget(TargetWriter):
         super().__init__(options)
         self._log: list[str] = []
         self._commands: list[list[str]] = []
+        self._configured: dict[str, str] = {}  # role -> its AIPP configuration
         self._atc = ascend_atc.find_atc()
 
     def check(self) -> None:
@@ -51,8 +56,12 @@ class AscendTarget(TargetWriter):
         """See `TargetWriter.check_rebuild`; there has to be ATC."""
         for package in ("onnx", "onnxruntime"):
             require(package, _INSTALL)
-        if self._atc is None:
-            raise EngineUnavailable(f"building .om files needs CANN's atc, which is not on the PATH: {TOOLKIT}")
+        if lacking := self.lacking():
+            raise EngineUnavailable(lacking)
+
+    def lacking(self) -> str | None:
+        """See `TargetWriter.lacking`: ATC, without which a script is left."""
+        return None if self._atc else f"building .om files needs CANN's atc, which is not on the PATH: {TOOLKIT}"
 
     def version(self) -> str:
         """See `TargetWriter.version`; that of CANN."""
@@ -72,6 +81,10 @@ class AscendTarget(TargetWriter):
             )
         return tuple(self._write(source, sizes, folder, mode) for sizes in all_sizes(source.graph.values))
 
+    def pixel_inputs(self, graph: GraphSignature) -> frozenset[str]:
+        """See `TargetWriter.pixel_inputs`."""
+        return frozenset(graph.crops) if self.options["aipp"] else frozenset()
+
     def _write(self, source: TypedGraph, sizes: Mapping[str, int], folder: Path, mode: str) -> str:
         """Write one graph at one size and return the file's name."""
         import onnx
@@ -82,31 +95,59 @@ class AscendTarget(TargetWriter):
 
         lowered = lower(onnx.load_model(str(source.path)), sizes)
         shapes = input_shapes(lowered)
+        if self.pixel_inputs(source.graph):
+            self._configure(lowered, source, folder)
         nodes = check_operators(lowered, source.role, mode)
         name = sized_name(source.role, sizes, _SOURCE_SUFFIX)
         onnx.save_model(lowered, str(folder / name))
         del lowered
-        difference = largest_difference(source, folder / name, sizes, shapes)
+        pixels = self.pixel_inputs(source.graph)
+        difference = largest_difference(source, folder / name, sizes, shapes, pixels)
         self._log.append(
             f"{name}: {nodes} nodes, all in ATC's list of ONNX operators; ONNX Runtime's results differ from the typed "
             f"graph's by at most {difference:.2g} of the largest value\n"
         )
         output = sized_name(source.role, sizes, "")
         arguments = ascend_atc.command(
-            name, output, shapes, soc_version=self.options["soc-version"], precision_mode=mode
+            name,
+            output,
+            shapes,
+            soc_version=self.options["soc-version"],
+            precision_mode=mode,
+            aipp=self._configured.get(source.role),
         )
         if self._atc is None:
             self._commands.append(arguments)
             return name
         self.say(f"atc for {output}")
-        self._log.append(ascend_atc.run(self._atc, folder / name, folder / f"{output}.om", arguments))
+        beside = [folder / self._configured[source.role]] if source.role in self._configured else []
+        self._log.append(ascend_atc.run(self._atc, folder / name, folder / f"{output}.om", arguments, beside=beside))
         (folder / name).unlink()
         return f"{output}.om"
 
+    def _configure(self, lowered: ModelProto, source: TypedGraph, folder: Path) -> None:
+        """Prepare a lowered graph for AIPP and write its configuration, which is the same for all its sizes."""
+        from edgetrack.export.targets.ascend_aipp import configuration, take_pixels
+
+        name = f"{source.role}{_AIPP_SUFFIX}"
+        (folder / name).write_text(configuration(lowered, source.graph), encoding="utf-8")
+        take_pixels(lowered, source.graph)
+        self._configured[source.role] = name
+
     def finish(self, sources: Sequence[TypedGraph], folder: Path) -> tuple[ExtraFile, ...]:
-        """See `TargetWriter.finish`: a log, the typed graphs unless they are not wanted, and without ATC a script."""
+        """See `TargetWriter.finish`: log, AIPP configurations, the typed graphs if wanted, and without ATC a script.
+
+        Raises:
+            InputError: AIPP was asked for and no graph has a crop that it could take.
+        """
+        if self.options["aipp"] and not self._configured:
+            raise InputError(
+                "--aipp: none of the graphs has an input that is known to take a crop; leave it out (an artifact that "
+                "was exported without --aipp cannot be rebuilt with it)"
+            )
         (folder / _LOG).write_text("".join(self._log), encoding="utf-8")
         extras = [ExtraFile(_LOG, "log")]
+        extras += [ExtraFile(name, "config", role) for role, name in self._configured.items()]
         if self._commands:
             (folder / _SCRIPT).write_text(ascend_atc.script(self._commands), encoding="utf-8")
             (folder / _SCRIPT).chmod(0o755)

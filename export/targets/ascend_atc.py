@@ -55,7 +55,13 @@ def cann_version() -> str:
 
 
 def command(
-    model: str, output: str, shapes: Mapping[str, Sequence[int]], *, soc_version: str, precision_mode: str
+    model: str,
+    output: str,
+    shapes: Mapping[str, Sequence[int]],
+    *,
+    soc_version: str,
+    precision_mode: str,
+    aipp: str | None = None,
 ) -> list[str]:
     """Return what is run for one graph, without the program itself.
 
@@ -65,16 +71,18 @@ def command(
         shapes: of the inputs.
         soc_version: the chip, as "Ascend310B4".
         precision_mode: one of `PRECISION_MODES`.
+        aipp: the file that configures AIPP, if it is to be had.
     """
     given = ";".join(f"{name}:{','.join(map(str, shape))}" for name, shape in shapes.items())
     return [
         f"--framework={_ONNX}",
         f"--model={model}",
         f"--output={output}",
-        "--input_format=ND",
+        f"--input_format={'NCHW' if aipp else 'ND'}",
         f"--input_shape={given}",
         f"--soc_version={soc_version}",
         f"--precision_mode={precision_mode}",
+        *([f"--insert_op_conf={aipp}"] if aipp else []),
         "--log=error",
     ]
 
@@ -85,7 +93,7 @@ def script(commands: Sequence[Sequence[str]]) -> str:
     return "\n".join([_SCRIPT_HEAD, *lines, ""])
 
 
-def run(atc: str, model: Path, output: Path, arguments: Sequence[str]) -> str:
+def run(atc: str, model: Path, output: Path, arguments: Sequence[str], *, beside: Sequence[Path] = ()) -> str:
     """Run ATC and return its command line and what it printed.
 
     It runs in a folder of its own, for it leaves files about, and is killed with all that it started if this is
@@ -96,12 +104,14 @@ def run(atc: str, model: Path, output: Path, arguments: Sequence[str]) -> str:
         model: named in `arguments` by its file name.
         output: where the .om file goes; `arguments` name it without its suffix.
         arguments: from `command`.
+        beside: other files that they name.
 
     Raises:
         ArtifactError: ATC fails, or says that it succeeded and gave no file.
     """
     with tempfile.TemporaryDirectory(prefix="edgetrack-atc-") as scratch:
-        shutil.copyfile(model, Path(scratch) / model.name)
+        for path in (model, *beside):
+            shutil.copyfile(path, Path(scratch) / path.name)
         code, printed = _run_in(scratch, [atc, *arguments])
         made = Path(scratch) / output.name
         if code != 0:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgetrack.errors import ArtifactError
+from edgetrack.runtime.engine import first_line
 
 __all__ = ["OPSET", "Typed", "input_shapes", "light_copy", "lower", "tensor_types"]
 
@@ -56,7 +57,13 @@ def lower(model: onnx.ModelProto, dims: Mapping[str, int]) -> onnx.ModelProto:
     del lowered.opset_import[:]
     lowered.opset_import.append(helper.make_opsetid("", OPSET))
     lowered.ir_version = _IR_VERSION
-    onnx.checker.check_model(light_copy(lowered), full_check=True)
+    try:
+        onnx.checker.check_model(light_copy(lowered), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ArtifactError(
+            f"the graph cannot be written at opset {OPSET}, which ATC reads ({first_line(error)}); write it in older "
+            "operators"
+        ) from error
     return lowered
 
 
@@ -239,10 +246,11 @@ def _reshape(writer: _Writer, node: onnx.NodeProto) -> None:
 
 
 def _reduce(writer: _Writer, node: onnx.NodeProto) -> None:
-    """Axes in an attribute."""
-    axes = writer.value(node, 1)
+    """Axes in an attribute; all of them where none is named."""
+    named = len(node.input) > 1 and bool(node.input[1])
+    axes = writer.value(node, 1) if named else np.arange(len(writer.shape(node.input[0])))
     if axes is None or axes.size == 0:
-        raise _refuse(node, "names no axes, or computes them")
+        raise _refuse(node, "computes its axes, or has none")
     keepdims = int(_attributes(node).get("keepdims", 1))
     step = writer.chain(node)
     step("reduced", node.op_type, node.input[0], last=True, axes=[int(axis) for axis in axes], keepdims=keepdims)
@@ -273,6 +281,7 @@ _LOWERINGS: dict[str, Callable[[_Writer, onnx.NodeProto], None]] = {
     "Gemm": _gemm,
     "LayerNormalization": _layer_norm,
     "MatMul": _matmul,
+    "ReduceL2": _reduce,
     "ReduceMax": _reduce,
     "ReduceMean": _reduce,
     "ReduceMin": _reduce,

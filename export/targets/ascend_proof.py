@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetrack.errors import ArtifactError
 from edgetrack.runtime.engines import ENGINES
 
 if TYPE_CHECKING:
+    from edgetrack.export.models.base import Normalisation
     from edgetrack.export.precision import TypedGraph
 
 __all__ = ["largest_difference"]
@@ -23,7 +25,11 @@ _COARSE = 1e-2
 
 
 def largest_difference(
-    source: TypedGraph, lowered: Path, sizes: Mapping[str, int], shapes: Mapping[str, Sequence[int]]
+    source: TypedGraph,
+    lowered: Path,
+    sizes: Mapping[str, int],
+    shapes: Mapping[str, Sequence[int]],
+    pixels: Collection[str] = (),
 ) -> float:
     """Return by how much a lowered graph's outputs differ from the typed one's, in parts of the largest value.
 
@@ -32,17 +38,20 @@ def largest_difference(
         lowered: the file made of it.
         sizes: of its symbolic dimensions.
         shapes: of its inputs, which get standard normal numbers.
+        pixels: inputs that the lowered graph takes as pixels, and the typed one normalised.
 
     Raises:
         ArtifactError: they differ by more than rounding.
     """
     random = np.random.default_rng(0)
     inputs = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    raw = {name: random.integers(0, 256, shapes[name]).astype(np.float32) for name in pixels}
+    normal = {name: _normalised(values, source.graph.crops[name]) for name, values in raw.items()}
     results = []
     engine = ENGINES.get("onnxruntime")("cpu")
-    for path in (source.path, lowered):
+    for path, crops in ((source.path, normal), (lowered, raw)):
         session = engine.open(path, sizes)
-        for name, value in inputs.items():
+        for name, value in {**inputs, **crops}.items():
             session.inputs[name][...] = value
         session.run()
         results.append({name: value.copy() for name, value in session.outputs.items()})
@@ -59,3 +68,10 @@ def largest_difference(
             )
         worst = max(worst, found)
     return worst
+
+
+def _normalised(pixels: NDArray[np.float32], how: Normalisation) -> NDArray[Any]:
+    """Return what the core makes of pixels (1, 3, S, S)."""
+    mean, std = (np.array(numbers, np.float32).reshape(3, 1, 1) for numbers in how)
+    normal: NDArray[Any] = (pixels / np.float32(255) - mean) / std
+    return normal

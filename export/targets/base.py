@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgetrack.errors import EngineUnavailable, InputError
 
 if TYPE_CHECKING:
+    from edgetrack.export.models.base import GraphSignature
     from edgetrack.export.precision import TypedGraph
 
 __all__ = ["ExtraFile", "TargetInfo", "TargetOption", "TargetWriter", "require"]
@@ -162,6 +163,10 @@ class TargetWriter(ABC):
         """
         self.check()
 
+    def lacking(self) -> str | None:
+        """Return what is missing here that finishes the files, with how to get it, where `check` goes well without."""
+        return None
+
     @abstractmethod
     def version(self) -> str:
         """Return the version of the engine that the files are written for."""
@@ -175,6 +180,10 @@ class TargetWriter(ABC):
         Raises:
             ArtifactError: the engine refuses the graph.
         """
+
+    def pixel_inputs(self, graph: GraphSignature) -> frozenset[str]:  # noqa: ARG002 (most targets' files take none)
+        """Return which of a graph's crops its files take as uint8 pixels (1, S, S, 3), RGB, to normalise themselves."""
+        return frozenset()
 
     def finish(self, sources: Sequence[TypedGraph], folder: Path) -> tuple[ExtraFile, ...]:  # noqa: ARG002
         """Write what belongs to the artifact besides, after all graphs, and say what it is; most targets have nothing.

@@ -9,7 +9,7 @@ from typing import Any
 from edgetrack.errors import EngineUnavailable
 from edgetrack.runtime.engine import first_line
 
-__all__ = ["compile_kernel"]
+__all__ = ["compile_kernel", "nvrtc_version"]
 
 _INSTALL = "pip install 'edgetrack[cuda-frames]' (CUDA 12: pip install nvidia-cuda-nvrtc-cu12)"
 # The host does not fuse multiplications and additions either: a fused one can shift a resize weight.
@@ -50,6 +50,11 @@ def compile_kernel(file: str, *, capability: str, as_ptx: bool = False) -> bytes
         return compiler.build(program, [f"--gpu-architecture={kind}_{wanted}".encode(), *_OPTIONS], as_ptx)
     finally:
         compiler.call("nvrtcDestroyProgram", program)
+
+
+def nvrtc_version() -> str:
+    """Return the version of NVRTC, as "13.0"; EngineUnavailable, with the pip line, where it is not usable."""
+    return _Compiler().version
 
 
 class _Compiler:

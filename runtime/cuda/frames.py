@@ -9,15 +9,40 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgetrack.errors import EngineUnavailable, InputError
 from edgetrack.runtime.core import DeviceArray
 from edgetrack.runtime.cuda.api import Cuda
 from edgetrack.runtime.cuda.dlpack import CUDA, CUDA_MANAGED, contiguous_strides, read_capsule
+from edgetrack.runtime.cuda.memory import DeviceBuffer, host_array
 from edgetrack.runtime.engine import first_line
 
-__all__ = ["FrameReader"]
+__all__ = ["FrameReader", "PlacedFrame"]
 
 _PRODUCER_ERRORS = (AttributeError, BufferError, OSError, RuntimeError, TypeError, ValueError)
+
+
+class PlacedFrame:
+    """A copy of a frame of this machine in GPU memory, which lives as long as this; speaks the CUDA array interface."""
+
+    def __init__(self, cuda: Cuda, frame: NDArray[np.uint8], stream: Any) -> None:  # noqa: ANN401 (a cudaStream_t)
+        """Copy on `stream` and wait. EngineUnavailable: there is no room, or the GPU failed."""
+        self._buffer = DeviceBuffer(cuda, frame.nbytes, "a frame")
+        staged = host_array(cuda, frame.shape, frame.dtype, "a frame on its way")
+        staged[...] = frame
+        kind = cuda.runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
+        cuda.call("cudaMemcpyAsync", self._buffer.address, staged.ctypes.data, frame.nbytes, kind, stream)
+        cuda.call("cudaStreamSynchronize", stream)
+        self.__cuda_array_interface__ = {
+            "shape": frame.shape,
+            "typestr": "|u1",
+            "data": (self._buffer.address, False),
+            "strides": None,
+            "stream": None,
+            "version": 3,
+        }
 
 
 class FrameReader:

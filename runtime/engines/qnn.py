@@ -141,6 +141,11 @@ class QnnEngine(OnnxRuntimeEngine):
         return CPU, 0
 
     @classmethod
+    def installed(cls) -> str:
+        """See `Engine.installed`."""
+        return load_plugin().version
+
+    @classmethod
     def devices(cls) -> list[str]:
         """See `Engine.devices`: the HTP on a Snapdragon, its emulator on x86-64."""
         load_plugin()

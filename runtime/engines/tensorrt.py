@@ -8,13 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgetrack.errors import EngineUnavailable, WrongMachine
 from edgetrack.runtime.core import DeviceArray
 from edgetrack.runtime.cuda.api import Cuda, CudaDevice, open_cuda
+from edgetrack.runtime.cuda.compiler import nvrtc_version
 from edgetrack.runtime.cuda.crop import CropKernel
 from edgetrack.runtime.cuda.driver import driver_version
-from edgetrack.runtime.cuda.frames import FrameReader
-from edgetrack.runtime.engine import Engine
+from edgetrack.runtime.cuda.frames import FrameReader, PlacedFrame
+from edgetrack.runtime.engine import Engine, Part
 from edgetrack.runtime.tensorrt.api import PACKAGES, MessageLog, TensorRt, find_tensorrt, open_tensorrt
 from edgetrack.runtime.tensorrt.engine_file import EngineFile, read_engine
 from edgetrack.runtime.tensorrt.key import difference
@@ -31,6 +35,7 @@ class TensorRtEngine(Engine):
     """
 
     name: ClassVar[str] = "tensorrt"
+    takes_device_frames: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -71,6 +76,15 @@ class TensorRtEngine(Engine):
         """See `Engine.installed`."""
         found = find_tensorrt()
         return f"{found.builder} {found.version}"
+
+    @classmethod
+    def parts(cls) -> tuple[Part, ...]:
+        """See `Engine.parts`: NVRTC, which compiles the kernel that crops frames in GPU memory."""
+        try:
+            version, remedy = nvrtc_version(), None
+        except EngineUnavailable as error:
+            version, remedy = None, str(error)
+        return (Part("NVRTC", version, "frames in GPU memory", remedy),)
 
     @classmethod
     def devices(cls) -> list[str]:
@@ -137,6 +151,13 @@ class TensorRtEngine(Engine):
             raise EngineUnavailable("the engine is closed; load the artifact again")
         self._cuda.call("cudaSetDevice", self._gpu.index)
         return self._frames.read(frame)
+
+    def place_frame(self, frame: NDArray[np.uint8]) -> PlacedFrame:
+        """See `Engine.place_frame`."""
+        if self._stream is None:
+            raise EngineUnavailable("the engine is closed; load the artifact again")
+        self._cuda.call("cudaSetDevice", self._gpu.index)
+        return PlacedFrame(self._cuda, frame, self._stream)
 
     def _crop_kernel(self) -> CropKernel:
         """Return the one kernel of all sessions, made for the first frame that needs it."""

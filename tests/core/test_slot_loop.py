@@ -220,6 +220,18 @@ def test_wrong_specs_are_refused(section: str, key: str, value: Any, words: str)
         )
 
 
+def test_frames_in_a_devices_memory_are_refused_at_once() -> None:
+    """Not only in the frame in which a template is due."""
+    pair = Pair(slot_spec(interval=400))
+    pair.start()
+    frame = textured_frame(1)
+    with pytest.raises(InputError, match=r"this tracker keeps crops of frames, so pass it in host memory"):
+        pair.fast.update(_core.DeviceArray(frame.ctypes.data, frame.shape, frame.strides, frame), "rgb")
+    assert pair.fast.frame_index == 0
+    pair.fast.update(frame, "rgb")
+    assert pair.fast.frame_index == 1
+
+
 def test_kept_is_what_was_seen() -> None:
     pair = Pair(slot_spec())
     pair.start()

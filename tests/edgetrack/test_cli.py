@@ -351,3 +351,38 @@ def test_debug_is_only_read_before_the_command():
     assert cli._wants_debug(["--debug", "info"])
     assert not cli._wants_debug(["info", "--debug"])
     assert not cli._wants_debug([])
+
+
+def _rows(run):
+    code, out, _ = run("doctor", "--json")
+    assert code == 0
+    report = json.loads(out)
+    return {item["name"]: item for item in (*report["engines"], *report["targets"])}
+
+
+def test_doctor_names_what_gpu_frames_need(run, monkeypatch):
+    pytest.importorskip("tensorrt_rtx_bindings")
+    pytest.importorskip("cuda.bindings.nvrtc")
+    row = _rows(run)["tensorrt: NVRTC"]
+    assert re.fullmatch(r"\d+\.\d+", row["version"])
+    assert (row["used_for"], row["remedy"], row["devices"]) == ("frames in GPU memory", None, [])
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
+    row = _rows(run)["tensorrt: NVRTC"]
+    assert row["version"] is None
+    assert row["remedy"].startswith("frames in GPU memory need NVRTC, which is not usable")
+    assert row["remedy"].endswith("pip install 'edgetrack[cuda-frames]' (CUDA 12: pip install nvidia-cuda-nvrtc-cu12)")
+    table = run("doctor")[1]
+    assert any(line.startswith("tensorrt: NVRTC") and "[cuda-frames]" in line for line in table.splitlines())
+
+
+def test_doctor_tells_tools_from_packages(run, monkeypatch):
+    """A target that only lacks its tool and an engine that only lacks a device are not called missing."""
+    pytest.importorskip("onnxruntime_qnn")
+    monkeypatch.setattr("edgetrack.export.targets.ascend_atc.shutil.which", lambda _name: None)
+    rows = _rows(run)
+    assert rows["target ascend"]["version"] == "not built"
+    assert re.search(r"CANN's atc, which is not on the PATH: install the CANN toolkit", rows["target ascend"]["remedy"])
+    assert rows["target onnx"]["remedy"] is None
+    assert re.fullmatch(r"[\d.]+", rows["qnn"]["version"])
+    assert rows["qnn"]["devices"]
+    assert rows["qnn"]["remedy"] is None

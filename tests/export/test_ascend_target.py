@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import onnx
 import pytest
 import toy_family
 from fake_acl import FakeAcl
+from fake_atc import install_atc
 from toy_family import SIZES, TOY, ToyNet
 
 from edgetrack.artifact import read_artifact
@@ -34,44 +34,11 @@ from edgetrack.runtime.static_files import all_sizes
 
 SOC = {"soc-version": "Ascend310B4"}
 
-# Behaves as its environment says; its .om file is the ONNX file, which the stand-in of pyACL runs.
-STAND_IN = """\
-#!{python}
-import json, os, subprocess, sys, time
-given = dict(word[2:].split("=", 1) for word in sys.argv[1:])
-with open(os.environ["ATC_CALLS"], "a") as calls:
-    calls.write(json.dumps([os.getcwd(), given]) + "\\n")
-print("ATC start working now, please wait for a moment.")
-open("fusion_result.json", "w").close()
-mode = os.environ.get("ATC_MODE", "")
-if mode == "fail":
-    print("Traceback (most recent call last):", file=sys.stderr)
-    print("E40000: Value [" + given["soc_version"] + "] for parameter [soc_version] is invalid.", file=sys.stderr)
-    print("ATC run failed, Please check the detail log, Try 'atc --help' for more information")
-    sys.exit(255)
-if mode == "nothing":
-    sys.exit(0)
-if mode == "hang":
-    subprocess.Popen(["sleep", "600"])
-    time.sleep(600)
-with open(given["model"], "rb") as model, open(given["output"] + ".om", "wb") as made:
-    made.write(model.read())
-print("ATC run success, welcome to the next use.")
-"""
-
 
 @pytest.fixture
 def atc(tmp_path, monkeypatch):
-    """A folder on the PATH with the stand-in; returns a function that reads its calls."""
-    folder = tmp_path / "cann" / "bin"
-    folder.mkdir(parents=True)
-    program = folder / "atc"
-    program.write_text(STAND_IN.format(python=sys.executable))
-    program.chmod(0o755)
-    calls = tmp_path / "cann" / "calls"
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("ATC_CALLS", str(calls))
-    return lambda: [json.loads(line) for line in calls.read_text().splitlines()]
+    """The stand-in of ATC on the PATH; a function that reads its calls."""
+    return install_atc(tmp_path / "cann", monkeypatch)
 
 
 @pytest.fixture

@@ -141,7 +141,8 @@ class FakeCuda:
         return self._do(lambda: ctypes.memset(target, value, size))
 
     def _cudaPointerGetAttributes(self, address):
-        kind, device = self.arrays.get(address, (0, -2))
+        own = (2, 0) if self.memory.get(address, ("",))[0] == "device" else (0, -2)
+        kind, device = self.arrays.get(address, own)
         return (CudaError.cudaSuccess, SimpleNamespace(type=kind, device=device))
 
     def _cudaEventCreateWithFlags(self, flags):

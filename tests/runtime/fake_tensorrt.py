@@ -34,7 +34,9 @@ def onnx_engine(path, profiles=()):
         {item.name: [size if isinstance(size, int) else -1 for size in item.shape] for item in items}
         for items in (session.get_inputs(), session.get_outputs())
     ]
+    integers = [item.name for item in session.get_inputs() if item.type == "tensor(int32)"]
     spec = {"inputs": shapes[0], "outputs": shapes[1], "profiles": list(profiles), "onnx": str(path)}
+    spec["integers"] = integers
     return b"fakehead" + json.dumps(spec).encode()
 
 
@@ -110,7 +112,8 @@ class FakeContext:
     def _array(self, name, shape):
         size = int(np.prod(shape)) * 4
         raw = (ctypes.c_uint8 * size).from_address(self.addresses[name])
-        return np.frombuffer(raw, np.float32).reshape(shape)
+        dtype = np.int32 if name in self.spec.get("integers", ()) else np.float32
+        return np.frombuffer(raw, dtype).reshape(shape)
 
 
 class FakeConfig:
@@ -137,7 +140,7 @@ class FakeEngine:
         return "in" if name in self.spec["inputs"] else "out"
 
     def get_tensor_dtype(self, name):
-        return self.spec.get("dtype", "float32")
+        return "int32" if name in self.spec.get("integers", ()) else self.spec.get("dtype", "float32")
 
     def get_tensor_shape(self, name):
         return {**self.spec["inputs"], **self.spec["outputs"]}[name]

@@ -12,9 +12,12 @@
 namespace edgetrack {
 
 // A named buffer of a compiled graph: float32, C-contiguous, in `shape` order (the last axis varies fastest).
+//
+// An image input of a graph that normalises by itself has `pixels` instead of `data`: uint8 RGB, shape (1,size,size,3).
 struct Tensor {
   float* data = nullptr;
   std::vector<std::int64_t> shape;
+  std::uint8_t* pixels = nullptr;
 };
 
 // One compiled network at fixed shapes, with its input and output buffers.
