@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgetrack.artifact import Artifact
+from edgetrack.demo import TEXT
 from edgetrack.errors import InputError
-from edgetrack.export.models.base import ParityInput
+from edgetrack.export.models.base import Box, ParityInput
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.source import Source
-from edgetrack.loading import graph_files, open_engine
+from edgetrack.loading import graph_files, language_home, open_engine
 from edgetrack.runtime.engine import Engine, Session
-from edgetrack.runtime.tracker import build_tracker
+from edgetrack.runtime.tracker import Tracker, build_tracker
 
 __all__ = ["recorded_inputs", "source_inputs"]
 
@@ -50,11 +51,22 @@ def recorded_inputs(artifact: Artifact, clip: Clip, frame: int, threads: int | N
     files = graph_files(artifact)
     recorder = _Recorder(open_engine(artifact, threads=threads))
     with closing(recorder):
-        tracker = build_tracker(artifact.tracker, files, recorder)
-        tracker.init(frames[0], clip.box, color="rgb")
+        tracker = build_tracker(artifact.tracker, files, recorder, language_home(artifact))
+        _start(tracker, frames[0], clip.box)
         for picture in frames[1:]:
             tracker.update(picture, color="rgb")
         return {roles[path]: inputs for path, inputs in recorder.fed.items()}
+
+
+def _start(tracker: Tracker, frame: NDArray[np.uint8], box: Box) -> None:
+    """Start a tracker; one that reads text is told a sentence, or noise where it cannot encode one."""
+    language = tracker.language
+    if language is None:
+        tracker.init(frame, box, color="rgb")
+        return
+    shown = tracker.picture(frame, box, "rgb")
+    pack = language.encode(TEXT, shown) if language.encodes else language.made_up()
+    tracker.init(frame, box, pack=pack, color="rgb")
 
 
 def _frames(clip: Clip, frame: int) -> list[NDArray[np.uint8]]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import small_mvlm
 import torch
 from bench_case import bench_entry
 from drawn_clip import HEIGHT, WIDTH, drawn_clip
+from onnx import numpy_helper
 
 import edgetrack
+from edgetrack.artifact import read_artifact
 from edgetrack.cli import main
 from edgetrack.errors import InputError, ParityError
+from edgetrack.export.bisect.search import bisect_artifacts
 from edgetrack.export.graphs import mvlm as graphs
 from edgetrack.export.loops.mvlm import MvlmReference
 from edgetrack.export.models import mvlm as module
@@ -97,6 +102,30 @@ def test_built_and_proven_for_openvino(clip, tmp_path, kind, precision):
 def test_verified_again(made, clip, monkeypatch):
     small_mvlm.install(monkeypatch, made.kind, GATE[made.kind])
     assert verify_artifact(made.path, clip=clip, threads=1).verdict == "passed"
+
+
+def test_two_artifacts_are_bisected(made, clip, tmp_path, monkeypatch):
+    """The sentence reaches the text graph, whose broken weights are named as the first that differ."""
+    monkeypatch.setattr("edgetrack.export.bisect.inputs.TEXT", "a")  # the small encoder takes few tokens
+    other = tmp_path / "other"
+    shutil.copytree(made.path, other)
+    same = bisect_artifacts(read_artifact(made.path), read_artifact(other), clip, 3, threads=1)
+    assert same.report.first is None
+    assert {item.role for item in same.report.layers} == {"text", "search"} | (
+        {"template"} if made.kind == "bbox" else set()
+    )
+    break_file(other, "text.onnx")
+    found = bisect_artifacts(read_artifact(made.path), read_artifact(other, verify_checksums=False), clip, 3, threads=1)
+    assert found.report.first.role == "text"
+
+
+def break_file(folder: Path, name: str) -> None:
+    """Change the largest weights of a graph."""
+    model = onnx.load(folder / name)
+    largest = max(model.graph.initializer, key=lambda item: len(item.raw_data))
+    array = numpy_helper.to_array(largest).copy()
+    largest.CopyFrom(numpy_helper.from_array(array[::-1].copy(), largest.name))
+    onnx.save(model, folder / name)
 
 
 BREAKS = ["pooling", *(pytest.param(name, marks=pytest.mark.big) for name in ("window", "sentence"))]
