@@ -30,7 +30,7 @@ def run(
         list[Path] | None,
         typer.Option("--media", help="Folder of videos that the page may open; may be repeated."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; others than this need --token.")] = (
+    host: Annotated[str, typer.Option("--host", help="Address to listen at; others than this get a token.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8765,
@@ -39,21 +39,30 @@ def run(
         typer.Option(
             "--token",
             envvar="EDGETRACK_SERVE_TOKEN",
-            help="What visitors need, 16 characters or more; auto: a new one is made and printed.",
+            help="What visitors need, 16 characters or more; auto: a new one is made and printed, which is the default "
+            "with another --host or with --allow-host.",
         ),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="Further name of this machine; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="Further name to visit by, as a proxy's; gets a token; may be repeated.",
+        ),
     ] = None,
     cameras: Annotated[
         bool | None,
-        typer.Option("--cameras/--no-cameras", help="Whether cameras may be opened; default: only with 127.0.0.1."),
+        typer.Option(
+            "--cameras/--no-cameras",
+            help="Whether cameras may be opened; default: only with 127.0.0.1 and without --allow-host.",
+        ),
     ] = None,
     streams: Annotated[
         bool | None,
         typer.Option(
             "--streams/--no-streams",
-            help="Whether any address of rtsp or http may be typed and opened; default: only with 127.0.0.1.",
+            help="Whether any address of rtsp or http may be typed and opened; default: only with 127.0.0.1 and "
+            "without --allow-host.",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -76,7 +85,8 @@ def run(
     except ImportError as error:
         raise EngineUnavailable(f"the page needs a web server ({error}): pip install 'edgetrack[serve]'") from error
     local = is_loopback(host)
-    token = _checked_token(token, new_token, needed=not local)
+    private = local and not allow_host  # who allows another name has a proxy that others reach
+    token = _checked_token(token, new_token, needed=not private)
     _check_folders(*(artifacts or ()), *(folder or ()), *(media or ()))
     place = Place(
         host=host,
@@ -88,8 +98,8 @@ def run(
         media=media or (),
     )
     options = Options(
-        cameras=local if cameras is None else cameras,
-        streams=local if streams is None else streams,
+        cameras=private if cameras is None else cameras,
+        streams=private if streams is None else streams,
         max_upload_bytes=max_upload_mb << 20,
         quality=jpeg_quality,
         device=device,

@@ -40,7 +40,7 @@ def client(tmp_path, artifact):
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     """A client with nothing to load, and nothing loaded."""
-    with client_of(tmp_path_factory.mktemp("bare")) as made:
+    with client_of(tmp_path_factory.mktemp("bare"), options=Options(cameras=True)) as made:
         yield made
 
 
@@ -323,7 +323,7 @@ def test_media_stay_inside_their_folders(tmp_path, frames):
 
 
 def test_streams_and_cameras_only_where_allowed(tmp_path):
-    with client_of(tmp_path, options=Options(cameras=False, streams=True)) as client:
+    with client_of(tmp_path, options=Options(streams=True)) as client:
         assert "cameras are not allowed" in error(client.post("/api/open", json={"camera": 0}), 403)
         for url in (
             "file:///etc/passwd",

@@ -17,6 +17,9 @@ from serve_process import server
 
 from edgetrack import demo
 from edgetrack.cli import main
+from edgetrack.errors import InputError
+from edgetrack.serve.app import Options
+from edgetrack.serve.server import Place, serve
 
 BYTES = {"content-type": "application/octet-stream"}
 
@@ -71,6 +74,25 @@ def test_bound_wider_a_token_is_made(tmp_path):
             headers = {"authorization": f"Bearer {told['token']}"}
             choices = client.get("/api/choices", headers=headers).json()
             assert (choices["cameras"], choices["streams"]) == (False, False)
+
+
+def test_behind_a_proxy_with_another_name_a_token_is_made_too(tmp_path):
+    with server(tmp_path, "--allow-host", "tracker.example") as (_, told):
+        assert len(told["token"]) >= 32
+        with httpx.Client(base_url=told["address"].partition("?")[0], headers={"host": "tracker.example"}) as client:
+            assert client.get("/api/status").status_code == 401
+            choices = client.get("/api/choices", headers={"authorization": f"Bearer {told['token']}"}).json()
+            assert (choices["cameras"], choices["streams"]) == (False, False)
+
+
+@pytest.mark.parametrize("place", [{"host": "0.0.0.0"}, {"host": "127.0.0.1", "hosts": ["tracker.example"]}])
+def test_no_server_that_others_reach_starts_without_a_token(place):
+    with pytest.raises(InputError, match="so a token is needed"):
+        serve(Place(port=0, token=None, **place), Options(), pytest.fail)
+
+
+def test_nothing_is_open_that_was_not_allowed():
+    assert (Options().cameras, Options().streams) == (False, False)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def client(tmp_path, tracker):
     """A client that may open streams, with a fake tracker loaded and the real reader."""
     session = Session(tmp_path, loader=lambda _: fake_model(tracker))
     session.load(ModelChoice(tmp_path)).result(20)
-    with client_of(tmp_path, session=session, options=Options(streams=True)) as made:
+    with client_of(tmp_path, session=session, options=Options(cameras=True, streams=True)) as made:
         yield made
 
 
