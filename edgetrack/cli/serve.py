@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ __all__ = ["run"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,128}")
 _AUTO = "auto"
+_GOODBYE_S = 1.0
 
 
 def run(
@@ -82,6 +85,7 @@ def run(
         from edgetrack.serve.app import Options
         from edgetrack.serve.guard import is_loopback
         from edgetrack.serve.server import Place, new_token, serve
+        from edgetrack.serve.worker import still_at_work
     except ImportError as error:
         raise EngineUnavailable(f"the page needs a web server ({error}): pip install 'edgetrack[serve]'") from error
     local = is_loopback(host)
@@ -108,6 +112,10 @@ def run(
     )
 
     serve(place, options, partial(_tell, token, as_json))
+    if still_at_work(_GOODBYE_S):  # a usual end would take the libraries down under it, which then abort
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _checked_token(token: str | None, new_token: Callable[[], str], *, needed: bool) -> str | None:

@@ -22,7 +22,7 @@ from edgetrack.serve.model import Loader, ModelChoice, load_model
 from edgetrack.serve.playback import Playback
 from edgetrack.serve.slot import LatestSlot
 from edgetrack.serve.track_log import TrackLog
-from edgetrack.serve.worker import Worker
+from edgetrack.serve.worker import THREADS, Worker
 from edgetrack.video import FrameResult, open_source
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Session:
         self._loader = loader
         self._busy = ""
         self._aims = 0
-        self._worker = Worker(self._loop.advance, "edgetrack-tracker")
+        self._worker = Worker(self._loop.advance, f"{THREADS}tracker")
         self._worker.start()
 
     @property
@@ -182,10 +182,11 @@ class Session:
 
     def _load(self, choice: ModelChoice) -> None:
         self._loop.require(*_IDLE, to="load another artifact")
+        self._aims += 1
         model, self._loop.model = self._loop.model, None
-        if model is not None:
-            model.close()
         with self._saying(f"loading {choice.artifact.name}"):
+            if model is not None:
+                model.close()
             self._loop.model = self._loader(choice)
 
     def _open(self, choice: SourceChoice) -> None:

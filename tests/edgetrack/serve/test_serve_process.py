@@ -52,6 +52,29 @@ def test_a_server_ends_cleanly_and_removes_what_was_sent(tmp_path, artifact, how
     assert list(tmp_path.glob("edgetrack-serve-*")) == []
 
 
+@pytest.mark.parametrize("busy", [False, True])
+def test_what_cannot_be_stopped_neither_holds_up_the_end_nor_aborts_it(busy):
+    """As a graph that describes a target: nothing is taken down while it runs."""
+    code = f"""if True:
+        import atexit, sys, threading
+        from edgetrack.cli import main
+        from edgetrack.serve import server
+        from edgetrack.serve.worker import THREADS, Worker
+
+        def serve(*_):
+            worker = Worker(lambda: None, THREADS + "text")
+            worker.start()
+            worker.submit(lambda: {busy} and threading.Event().wait(60))
+            worker.close(0)
+
+        server.serve = serve
+        atexit.register(print, "taken down")
+        sys.exit(main(["serve"]))
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert (done.stdout, done.stderr) == ("" if busy else "taken down\n", "")
+
+
 def test_the_token_may_come_from_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGETRACK_SERVE_TOKEN", "correct-horse-battery-staple")
     with server(tmp_path) as (_, told):
