@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,7 @@ import httpx2 as httpx
 from serve_process import server
 
 from edgetrack import demo
+from edgetrack import serve as serve_package
 from edgetrack.cli import main
 from edgetrack.errors import InputError
 from edgetrack.serve.app import Options
@@ -31,6 +35,19 @@ def test_the_server_imports_no_engine_and_nothing_that_builds_for_one():
     )
     assert "edgetrack.serve.app" in loaded
     assert not loaded & {"torch", "onnx", "onnxruntime", "openvino", "cv2", "edgetrack.export"}
+
+
+def test_the_extra_names_what_is_imported():
+    project = (Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    (extra,) = re.findall(r"^serve = \[(.*)\]$", project, re.MULTILINE)
+    named = set(re.findall(r'"(\w+)', extra))
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in Path(serve_package.__file__).parent.glob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    found = {module.partition(".")[0] for module in modules} - sys.stdlib_module_names
+    assert "starlette" in found
+    assert found - {"numpy"} <= named  # edgetrack itself needs numpy
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
