@@ -43,7 +43,7 @@ install: $(STAMP) ## Create .venv and install edgetrack with everything into it
 demo: install ## Export FARTrack-Pico, prove it equal to its source, track the bundled clip, time it
 	$(BIN)/edgetrack demo --output artifacts
 
-test: install lint test-cpp test-python ## Lint, then all tests, C++ and Python
+test: install lint test-cpp test-python ## Lint, then the tests, C++ and Python, without those of large networks
 
 test-all: TESTS :=
 test-all: test ## The same with the large networks and long loops

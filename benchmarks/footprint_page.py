@@ -43,7 +43,7 @@ def _row(row: Document) -> list[str]:
         NOT_MEASURED if exported is None else f"{exported['peak_rss_bytes'] / _MEGABYTE:.0f}",
         f"{memory['load'] / _MEGABYTE:.0f}",
         f"{memory['peak'] / _MEGABYTE:.0f}",
-        f"{allowed_bytes(row) / _MEGABYTE:.0f}",
+        "" if row.get("device") else f"{allowed_bytes(row) / _MEGABYTE:.0f}",  # text encoders count besides
     ]
 
 

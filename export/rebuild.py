@@ -158,6 +158,7 @@ def _build(
         progress.stage(stage)
         writer.say = lambda detail, stage=stage: progress.stage(f"{stage}: {detail}")  # type: ignore[misc]
         typed.append(_typed(artifact, entry, info, sources[entry.role]))
+        _same_pixels(artifact, typed[-1], writer)
         section.update(file_section(folder, writer.write(typed[-1], folder)))
     extras = _with_old_extras(artifact, writer.finish(typed, folder), folder)
     command = shlex.join(["edgetrack", "rebuild", artifact.path.name])
@@ -203,6 +204,20 @@ def _crops(artifact: Artifact, entry: GraphEntry) -> dict[str, Normalisation]:
     names = [tensor.name for tensor in entry.inputs if (tensor.dtype, tensor.layout) == ("uint8", "NHWC")]
     how = Normalisation(tuple(artifact.tracker["mean"]), tuple(artifact.tracker["std"]))
     return dict.fromkeys(names, how)
+
+
+def _same_pixels(artifact: Artifact, source: TypedGraph, writer: TargetWriter) -> None:
+    """Refuse options by which files would take crops in another form than the manifest says, which stays."""
+    before, now = set(source.graph.crops), set(writer.pixel_inputs(source.graph))
+    if before != now:
+        raise InputError(
+            f"{artifact.path}: graph {source.role} was exported to take {_listed(before)} as uint8 pixels, and would be "
+            f"rebuilt to take {_listed(now)}; leave that option as it was, or export again"
+        )
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "no input"
 
 
 def _unverified(artifact: Artifact) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Tracker:
         start: Any = self.core.init  # where a text is enough, the core takes None for a box
         image = self._image(frame)
         place = None if box is None and self._finds_by_text() else checked_box(box)
-        shown = None if place is None else self._shown(image, place, color)
+        shown = None if place is None else self._shown(image, place, color, needed=pack is None)
         target = self._target(self._said(text, splitter), pack, shown)
         start(image, place, color)
         if self._language is not None:
@@ -164,10 +164,13 @@ class Tracker:
             raise InputError("this tracker describes a target by its text alone; leave out the frame and the box")
         return language.encode(said, self.picture(checked_frame(frame), checked_box(box), color))
 
-    def _shown(self, image: NDArray[np.uint8] | DeviceArray, box: Box, color: str) -> NDArray[np.float32] | None:
+    def _shown(
+        self, image: NDArray[np.uint8] | DeviceArray, box: Box, color: str, *, needed: bool
+    ) -> NDArray[np.float32] | None:
+        """Return the target's picture, for its description; None where there is none to be had, nor needed."""
         if isinstance(image, np.ndarray):
             return self.picture(image, box, color)
-        if self._language is not None and self._language.sees_image:
+        if needed and self._language is not None and self._language.sees_image:
             raise InputError("this tracker describes a target by its picture; give init a frame in host memory")
         return None
 

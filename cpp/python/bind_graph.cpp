@@ -72,7 +72,8 @@ PyGraph::Buffers PyGraph::buffers(const py::dict& arrays, const std::string& kin
     const bool is_pixels = pixels && py::isinstance<py::array_t<std::uint8_t, 0>>(value);
     if (!(is_float || is_pixels) || !contiguous(py::reinterpret_borrow<py::array>(value))) {
       throw InputError(kind + " '" + name + "' is " + described(value) +
-                       "; pass a C-contiguous, writable numpy array of float32");
+                       "; pass a C-contiguous, writable numpy array of float32" +
+                       (pixels ? ", or of uint8 for pixels" : ""));
     }
     out.emplace(name, py::reinterpret_borrow<py::array>(value));
   }

@@ -24,16 +24,32 @@ namespace {
 namespace py = pybind11;
 using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
-std::string shown(const py::handle& value) { return py::repr(value).cast<std::string>().substr(0, 60); }
+// A value as Python shows it, in 60 characters at most; its type where it cannot be shown.
+std::string shown(const py::handle& value) {
+  try {
+    return py::str(py::repr(value)[py::slice(0, 60, 1)]).cast<std::string>();
+  } catch (const py::error_already_set&) {
+    return "a value of type " + py::str(py::type::of(value).attr("__name__")).cast<std::string>();
+  }
+}
+
+// A number of any kind, NumPy's included; NaN for what is none (text, truth values, what a double cannot hold).
+double number_of(const py::handle& value) {
+  if (PyBool_Check(value.ptr()) || PyUnicode_Check(value.ptr()) || PyBytes_Check(value.ptr())) return std::nan("");
+  const auto number = py::reinterpret_steal<py::object>(PyNumber_Float(value.ptr()));
+  if (!number) {
+    PyErr_Clear();
+    return std::nan("");
+  }
+  return number.cast<double>();
+}
 
 // Sets one threshold of a gate; InputError for a name or value that cannot be.
 void put(GateSpec& gate, const py::handle& key, const py::handle& value) {
   for (const Threshold& threshold : thresholds) {
     if (!key.equal(py::str(threshold.name))) continue;
-    const bool number = !PyBool_Check(value.ptr()) && (PyFloat_Check(value.ptr()) || PyLong_Check(value.ptr()));
-    const double given = number ? PyFloat_AsDouble(value.ptr()) : std::nan("");
-    PyErr_Clear();  // a whole number too large for a double gave -1 and an error
-    if (!number || !threshold.allows(given) || !(py::float_(given).equal(value))) {
+    const double given = number_of(value);
+    if (!threshold.allows(given)) {
       std::ostringstream message;
       message << threshold.name << " is " << shown(value) << ", must be a number from " << threshold.least << " to "
               << threshold.most;

@@ -11,11 +11,13 @@ import pytest
 typer_main = pytest.importorskip("typer.main", reason="the command line needs typer")
 
 from edgetrack.cli.app import build_app  # noqa: E402
+from edgetrack.export.targets import target_of  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = typer_main.get_command(build_app())
 SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FOREIGN = {"--system-site-packages", "--nproc-per-node"}
 INLINE = re.compile(r"`(edgetrack [^`]+)`")
 
 
@@ -57,9 +59,26 @@ def test_command_lines_are_understood(words):
     understood(name, rest)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_are_named_exist(page):
+    known = {name for command in COMMANDS.commands.values() for option in command.params for name in option.opts}
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for code in re.findall(r"`([^`]+)`", text):
+        program = code.split()[0]
+        if not program.startswith("-") and program != "edgetrack":
+            continue  # of another program: pip, cmake, torchrun
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", code):
+            assert option in known | {"--debug", "--help"} or option in FOREIGN, f"{option} in `{code}`"
+
+
 def test_a_line_that_is_wrong_is_noticed():
-    for name, rest in (("exports", []), ("export", ["fartrack-pico", "--targets", "onnx"]), ("track", ["--init"])):
-        with pytest.raises(Exception, match=r"No such|requires an argument"):
+    for name, rest in (
+        ("exports", []),
+        ("export", ["fartrack-pico", "--targets", "onnx"]),
+        ("track", ["--init"]),
+        ("export", ["fartrack-pico", "--target", "openvino", "--precision", "mixed"]),
+    ):
+        with pytest.raises(Exception, match=r"No such|requires an argument|mixed"):
             understood(name, rest)
 
 
@@ -71,4 +90,6 @@ def understood(name, rest):
         raise LookupError(f"No such command {name}")
     inner = command.make_context(name, [], parent=context, resilient_parsing=True)
     inner.resilient_parsing = False
-    command.make_parser(inner).parse_args(list(rest))
+    given, _, _ = command.make_parser(inner).parse_args(list(rest))
+    if name == "export":
+        target_of(given.get("target", "onnx")).check_precision(given.get("precision", "fp32"))

@@ -166,6 +166,10 @@ def test_rebuilding_keeps_pixels_and_needs_them(atc, clip, tmp_path, monkeypatch
     assert acl.leaks() == []
     with pytest.raises(InputError, match=r"--aipp: none of the graphs .* exported without --aipp cannot be rebuilt"):
         rebuild_artifact(plain, options={"aipp": True}, progress=Silent())
+    before = (path / "edgetrack.json").read_bytes()
+    with pytest.raises(InputError, match=r"template was exported to take image as uint8 pixels, .* to take no input"):
+        rebuild_artifact(path, options={"aipp": False}, progress=Silent())
+    assert (path / "edgetrack.json").read_bytes() == before
 
 
 def _metadata(path):

@@ -52,3 +52,14 @@ def test_the_first_frame_has_to_be_here(fakes, described, frames):
         for frame in frames[1:]:
             assert tracker.update(Packed(frame)) == twin.update(frame)
         assert "cuLaunchKernel" in fakes.cuda.names()
+
+
+def test_a_pack_says_what_the_picture_would(fakes, described, frames, tmp_path):
+    with edgetrack.load(described) as tracker, edgetrack.load(described) as twin:
+        twin.init(frames[0], BOX, text=TEXT)
+        pack = twin.language.encode(TEXT, twin.picture(frames[0], BOX, "bgr")).save(tmp_path / "car.pack")
+        tracker.init(Packed(frames[0]), BOX, pack=pack)
+        for frame in frames[1:]:
+            assert tracker.update(Packed(frame)) == twin.update(frame)
+        with pytest.raises(InputError, match="picture"):
+            tracker.retarget(text=TEXT)

@@ -161,5 +161,12 @@ def test_thresholds_of_a_tracker(frames):
     assert not tracker.update(frames[2])[0]
     tracker.init(frames[0], BOX)
     assert tracker.thresholds["tau"] == 0.6
+    tracker.set_thresholds({"tau": np.float32(0.25), "omega": np.int64(1)})
+    assert (tracker.thresholds["tau"], tracker.thresholds["omega"]) == (0.25, 1.0)
+    for bad in ("0.5", "xé" * 40, True, None, 10**5000, float("nan"), 1.5):
+        with pytest.raises(InputError, match=r"tau is .*, must be a number from -1 to 1"):
+            tracker.set_thresholds({"tau": bad})
+    with pytest.raises(InputError, match=r"no threshold 'é+"):
+        tracker.set_thresholds({"é" * 50: 0.1})
     with pytest.raises(InputError, match="no threshold 'lam'"):
         tracker.set_thresholds({"lam": 0.5})
