@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +20,7 @@ __all__ = ["run"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,128}")
 _AUTO = "auto"
+_GOODBYE_S = 1.0
 
 
 def run(
@@ -30,7 +33,7 @@ def run(
         list[Path] | None,
         typer.Option("--media", help="Folder of videos that the page may open; may be repeated."),
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen at; others than this need --token.")] = (
+    host: Annotated[str, typer.Option("--host", help="Address to listen at; others than this get a token.")] = (
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 8765,
@@ -39,21 +42,30 @@ def run(
         typer.Option(
             "--token",
             envvar="EDGETRACK_SERVE_TOKEN",
-            help="What visitors need, 16 characters or more; auto: a new one is made and printed.",
+            help="What visitors need, 16 characters or more; auto: a new one is made and printed, which is the default "
+            "with another --host or with --allow-host.",
         ),
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option("--allow-host", help="Further name of this machine; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            help="Further name to visit by, as a proxy's; gets a token; may be repeated.",
+        ),
     ] = None,
     cameras: Annotated[
         bool | None,
-        typer.Option("--cameras/--no-cameras", help="Whether cameras may be opened; default: only with 127.0.0.1."),
+        typer.Option(
+            "--cameras/--no-cameras",
+            help="Whether cameras may be opened; default: only with 127.0.0.1 and without --allow-host.",
+        ),
     ] = None,
     streams: Annotated[
         bool | None,
         typer.Option(
             "--streams/--no-streams",
-            help="Whether any address of rtsp or http may be typed and opened; default: only with 127.0.0.1.",
+            help="Whether any address of rtsp or http may be typed and opened; default: only with 127.0.0.1 and "
+            "without --allow-host.",
         ),
     ] = None,
     device: DeviceOption = "auto",
@@ -73,10 +85,12 @@ def run(
         from edgetrack.serve.app import Options
         from edgetrack.serve.guard import is_loopback
         from edgetrack.serve.server import Place, new_token, serve
+        from edgetrack.serve.worker import still_at_work
     except ImportError as error:
         raise EngineUnavailable(f"the page needs a web server ({error}): pip install 'edgetrack[serve]'") from error
     local = is_loopback(host)
-    token = _checked_token(token, new_token, needed=not local)
+    private = local and not allow_host  # who allows another name has a proxy that others reach
+    token = _checked_token(token, new_token, needed=not private)
     _check_folders(*(artifacts or ()), *(folder or ()), *(media or ()))
     place = Place(
         host=host,
@@ -88,8 +102,8 @@ def run(
         media=media or (),
     )
     options = Options(
-        cameras=local if cameras is None else cameras,
-        streams=local if streams is None else streams,
+        cameras=private if cameras is None else cameras,
+        streams=private if streams is None else streams,
         max_upload_bytes=max_upload_mb << 20,
         quality=jpeg_quality,
         device=device,
@@ -98,6 +112,10 @@ def run(
     )
 
     serve(place, options, partial(_tell, token, as_json))
+    if still_at_work(_GOODBYE_S):  # a usual end would take the libraries down under it, which then abort
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _checked_token(token: str | None, new_token: Callable[[], str], *, needed: bool) -> str | None:

@@ -56,7 +56,7 @@ class Options:
         threads: of every load.
     """
 
-    cameras: bool = True
+    cameras: bool = False
     streams: bool = False
     max_upload_bytes: int = 512 << 20
     max_viewers: int = 16

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from edgetrack.errors import ArtifactError, InputError
 from edgetrack.serve.control import SourceChoice
-from edgetrack.serve.errors import NotAllowed
+from edgetrack.serve.errors import NotAllowed, naming, one_line
 
 __all__ = ["Artifacts", "Media", "camera", "stream"]
 
@@ -30,7 +30,7 @@ class Artifacts:
     """Artifact folders by a short name each: those that were given, and those that lie in given folders."""
 
     def __init__(self, given: Sequence[Path], folders: Sequence[Path] = ()) -> None:
-        self._given = list(given)
+        self._given = [path.resolve() for path in given]  # "." has no name
         self._folders = list(folders)
 
     def listed(self) -> list[dict[str, Any]]:
@@ -45,11 +45,16 @@ class Artifacts:
         return found[name]
 
     def describer(self, path: Path) -> Path | None:
-        """Return another artifact of the same weights that describes targets, which this one may not do by itself."""
+        """Return another artifact of the same weights that describes targets, which this one may not do by itself.
+
+        Raises:
+            ArtifactError: this one is damaged; calls it by its name.
+        """
         from edgetrack.artifact import read_artifact
         from edgetrack.serve.describe import describes
 
-        wanted = read_artifact(path, verify_checksums=False).model
+        with naming(path):
+            wanted = read_artifact(path, verify_checksums=False).model
         for other in self._all().values():
             try:
                 found = read_artifact(other, verify_checksums=False)
@@ -66,18 +71,19 @@ class Artifacts:
     def _all(self) -> dict[str, Path]:
         paths = list(self._given)
         for folder in self._folders:
-            paths += sorted(path.parent for path in folder.glob("*/edgetrack.json"))
-        return {hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]: path for path in paths}
+            paths += sorted(path.parent.resolve() for path in folder.glob("*/edgetrack.json"))
+        return {hashlib.sha256(str(path).encode()).hexdigest()[:16]: path for path in paths}
 
 
 def _facts(name: str, path: Path) -> dict[str, Any]:
     from edgetrack.artifact import read_artifact
 
-    facts: dict[str, Any] = {"id": name, "name": path.resolve().name}
+    facts: dict[str, Any] = {"id": name, "name": path.name}
     try:
-        artifact = read_artifact(path, verify_checksums=False)
+        with naming(path):
+            artifact = read_artifact(path, verify_checksums=False)
     except ArtifactError as error:
-        return facts | {"trouble": str(error).replace(str(path), facts["name"])}
+        return facts | {"trouble": one_line(error)}
     return facts | {
         "variant": artifact.model.variant,
         "precision": artifact.precision.actual,

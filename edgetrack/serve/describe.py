@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgetrack.errors import InputError
 from edgetrack.serve.errors import naming
 from edgetrack.serve.frames import Frame
+from edgetrack.serve.worker import THREADS, Worker
 
 if TYPE_CHECKING:
     from edgetrack.artifact import Artifact
@@ -67,7 +68,8 @@ class Describer:
         self._open = ExitStack()
         self._language: Language | None = None
         self._latest: Future[TargetPack] | None = None
-        self._thread = ThreadPoolExecutor(1, "edgetrack-text")
+        self._worker = Worker(lambda: None, f"{THREADS}text")
+        self._worker.start()
 
     @property
     def at_work(self) -> str:
@@ -93,13 +95,15 @@ class Describer:
             raise InputError(self._what_is_missing())
         if self._latest is not None:
             self._latest.cancel()
-        self._latest = self._thread.submit(self._described, text, pack, view)
+        self._latest = self._worker.submit(lambda: self._described(text, pack, view))
         return self._latest
 
     def close(self) -> None:
-        """Release what was opened; a description at work is finished before."""
-        self._thread.submit(self._open.close)
-        self._thread.shutdown(wait=True)
+        """Have released what was opened, after the description at work; neither is waited for, one can take minutes."""
+        if self._latest is not None:
+            self._latest.cancel()
+        self._worker.submit(self._open.close)
+        self._worker.close(0)
 
     def _described(self, text: str | None, pack: TargetPack | None, view: View | None) -> TargetPack:
         if pack is not None:

@@ -6,17 +6,15 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgetrack.errors import EdgetrackError, InputError
 from edgetrack.serve.control import SourceChoice
 from edgetrack.serve.errors import one_line
+from edgetrack.serve.frames import Frame
+from edgetrack.serve.worker import THREADS
 from edgetrack.video import Source
 
 __all__ = ["Feed", "FileFeed", "LiveFeed", "check_size", "open_feed"]
 
-Frame = NDArray[np.uint8]
 Opener = Callable[[str], Source]
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 10.0
@@ -133,7 +131,7 @@ class LiveFeed(Feed):
         self._changed = threading.Condition()
         self._latest: Frame | None = None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="edgetrack-live", daemon=True)
+        self._thread = threading.Thread(target=self._read, name=f"{THREADS}live", daemon=True)
         self._thread.start()
 
     def peek(self, timeout_s: float) -> Frame | None:

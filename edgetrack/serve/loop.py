@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgetrack.errors import InputError
-from edgetrack.serve.control import Phase, Settings, Target
+from edgetrack.serve.control import ACTIVE, Phase, Settings, Target
 from edgetrack.serve.describe import View
 from edgetrack.serve.errors import NotNow, one_line
 from edgetrack.serve.frames import Frame, Shown
@@ -21,11 +21,26 @@ from edgetrack.video import FrameResult
 if TYPE_CHECKING:
     from edgetrack.runtime.target_pack import TargetPack
 
-__all__ = ["Loop", "Run"]
+__all__ = ["Aimed", "Loop", "Run"]
 
 _POLL_S = 0.05  # how long a command waits for a camera at most
 _STEP_S = 2.0
 _USUAL_FPS = 30.0
+
+
+@dataclass(frozen=True)
+class Aimed:
+    """A target while it is described, which may take longer than frames are kept.
+
+    Attributes:
+        target: what to follow.
+        shown: the frame that its box belongs to; None for a target without a box.
+        view: its picture, where there is one.
+    """
+
+    target: Target
+    shown: Shown | None
+    view: View | None
 
 
 @dataclass
@@ -104,21 +119,24 @@ class Loop:
         if target.box is None and self.loaded.facts["needs_box"]:
             raise InputError("this tracker needs the target's box in the first frame; draw one")
 
-    def aimed(self, target: Target) -> tuple[Target, View | None]:
-        """Return a target with the frame that its box belongs to, kept from now on, and the target's picture.
+    def aimed(self, target: Target) -> Aimed:
+        """Return a target with the frame that its box belongs to, and the target's picture.
 
-        A text without a box describes what is followed, by the picture that it was started with. NotNow where nothing
-        is shown, or the frame is not kept any more.
+        A text without a box describes what is followed, by the picture that it was started with; where nothing is
+        followed there is no picture. NotNow where nothing is shown, or the frame is not kept any more.
         """
         if target.box is None:
-            return target, self._view
+            return Aimed(target, None, self._view if self.phase in ACTIVE else None)
         shown = self._playback.shown(target.frame)
-        self._playback.kept.pin(shown.number)
-        return replace(target, frame=shown.number), View(shown.frame, target.box)
+        return Aimed(target, shown, View(shown.frame, target.box))
 
-    def begin(self, target: Target, described: TargetPack | None, *, record: bool) -> None:
-        """Start a run on the frame that is shown, or on the kept one that the target names."""
-        feed, shown = self._playback.feed, self._playback.shown(target.frame)
+    def forget_view(self) -> None:
+        """Forget the picture of what was followed, because another source or model comes."""
+        self._view = None
+
+    def begin(self, aimed: Aimed, described: TargetPack | None, *, record: bool) -> None:
+        """Start a run on the frame that the target's box belongs to; without a box on the one that is shown."""
+        target, feed, shown = aimed.target, self._playback.feed, self._frame_of(aimed)
         if feed.ended and shown.number >= feed.position - 1:
             raise NotNow("the video has ended; wind back to the frame to start with, or restart the last run")
         result = self._init(shown.frame, target, described)
@@ -135,28 +153,28 @@ class Loop:
         self._note(shown.number, shown.frame, result)
         self.phase = Phase.RUNNING
 
-    def switch(self, target: Target, described: TargetPack | None) -> None:
+    def switch(self, aimed: Aimed, described: TargetPack | None) -> None:
         """Follow something else from the next frame on, without stopping.
 
         A box is cut out of the frame that it was drawn on, be it an older one; results of frames that were tracked
         already stay.
         """
         self.require(Phase.RUNNING, Phase.PAUSED, to="switch the target")
-        if target.box is None:
+        target, shown = aimed.target, aimed.shown
+        if shown is None:
             self.loaded.tracker.retarget(**_description(target, described))
         else:
-            shown = self._playback.shown(target.frame)
             result = self._init(shown.frame, target, described)
             if self._playback.consume(shown):
                 self._note(shown.number, shown.frame, result)
         if self.run is not None:
             self.run.text = _text_of(target, described)
 
-    def locate(self, target: Target, described: TargetPack | None) -> FrameResult:
+    def locate(self, aimed: Aimed, described: TargetPack | None) -> FrameResult:
         """Return, and show, where the tracker finds what a text describes in the frame shown, without a run."""
         self.require(Phase.READY, Phase.ENDED, Phase.FAILED, to="look for the target")
-        shown = self._playback.shown(target.frame)
-        self._init(shown.frame, target, described)
+        shown = self._frame_of(aimed)
+        self._init(shown.frame, aimed.target, described)
         result = self._update(shown.frame)
         self._playback.show(Shown(shown.number, shown.frame, result, 0, self.loaded.details()))
         return result
@@ -170,7 +188,8 @@ class Loop:
         self.finish()
         self.phase = Phase.READY
         self._playback.preview(0)
-        self.begin(replace(run.start, frame=None), run.start_described, record=run.recorder is not None)
+        again = self.aimed(replace(run.start, frame=None))
+        self.begin(again, run.start_described, record=run.recorder is not None)
 
     def pause(self) -> None:
         """Stop after the frame that is being tracked."""
@@ -270,6 +289,9 @@ class Loop:
         if stages_ms is not None:
             tracking = {name: value for name, value in model.tracker.timings_ms.items() if name != "total"}
             self.clock.add(stages_ms | tracking | recording)
+
+    def _frame_of(self, aimed: Aimed) -> Shown:
+        return aimed.shown or self._playback.shown(aimed.target.frame)
 
     def _init(self, frame: Frame, target: Target, described: TargetPack | None) -> FrameResult:
         model = self.loaded

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from edgetrack.serve.frames import Frame, Shown
 from edgetrack.serve.slot import LatestSlot
+from edgetrack.serve.worker import THREADS
 from edgetrack.video.opencv import import_cv2
 
 __all__ = ["Picture", "Pictures", "encode_jpeg"]
@@ -52,7 +53,7 @@ class Pictures:
         self._last: Picture | None = None
         self._wanted = threading.Event()
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="edgetrack-pictures", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"{THREADS}pictures", daemon=True)
         self._thread.start()
 
     def add(self, receiver: Receiver) -> None:

@@ -37,7 +37,7 @@ class Place:
     Attributes:
         host: address to bind to.
         port: 0 for any that is free.
-        token: that visitors need; None: none, which only an address of this machine allows.
+        token: that visitors need; None: none, which only an address of this machine without further names allows.
         hosts: further names of this machine that visitors may use.
         artifacts: folders that `edgetrack export` wrote.
         folders: folders of such folders.
@@ -62,11 +62,12 @@ def serve(place: Place, options: Options, ready: Callable[[str], None]) -> None:
         ready: is called with the address to open, once the server listens.
 
     Raises:
-        InputError: the address cannot be bound to, or it is reachable from outside and there is no token.
+        InputError: the address cannot be bound to, or others can come, directly or by a further name, without a token.
     """
     local = is_loopback(place.host)
-    if not local and place.token is None:
-        raise InputError(f"{place.host} can be reached by other machines, so a token is needed; give --token auto")
+    if place.token is None and (place.hosts or not local):
+        name = place.host if not local else place.hosts[0]
+        raise InputError(f"{name} can be reached by other machines, so a token is needed; give --token auto")
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(place))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgetrack-serve-", ignore_cleanup_errors=True))

@@ -17,12 +17,12 @@ from edgetrack.serve.control import ACTIVE, Phase, Settings, SourceChoice, Targe
 from edgetrack.serve.errors import NotNow
 from edgetrack.serve.feed import Opener
 from edgetrack.serve.frames import Shown
-from edgetrack.serve.loop import Loop
+from edgetrack.serve.loop import Aimed, Loop
 from edgetrack.serve.model import Loader, ModelChoice, load_model
 from edgetrack.serve.playback import Playback
 from edgetrack.serve.slot import LatestSlot
 from edgetrack.serve.track_log import TrackLog
-from edgetrack.serve.worker import Worker
+from edgetrack.serve.worker import THREADS, Worker
 from edgetrack.video import FrameResult, open_source
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Session:
         self._loader = loader
         self._busy = ""
         self._aims = 0
-        self._worker = Worker(self._loop.advance, "edgetrack-tracker")
+        self._worker = Worker(self._loop.advance, f"{THREADS}tracker")
         self._worker.start()
 
     @property
@@ -98,7 +98,7 @@ class Session:
 
     def locate(self, target: Target) -> Future[FrameResult]:
         """Return and show where the tracker finds what a text describes in the frame shown, without a run."""
-        return self._aim(target, self._may_locate, self._loop.locate)
+        return self._aim(target, lambda: self._may_locate(target), self._loop.locate)
 
     def restart(self) -> Future[None]:
         """Start the last run again, with the target and the frame that it began with."""
@@ -182,10 +182,12 @@ class Session:
 
     def _load(self, choice: ModelChoice) -> None:
         self._loop.require(*_IDLE, to="load another artifact")
+        self._aims += 1
+        self._loop.forget_view()
         model, self._loop.model = self._loop.model, None
-        if model is not None:
-            model.close()
         with self._saying(f"loading {choice.artifact.name}"):
+            if model is not None:
+                model.close()
             self._loop.model = self._loader(choice)
 
     def _open(self, choice: SourceChoice) -> None:
@@ -199,6 +201,7 @@ class Session:
         self._aims += 1
         self._loop.finish()
         self._playback.close()
+        self._loop.forget_view()
         self._loop.error = ""
         self._loop.phase = Phase.EMPTY
 
@@ -224,15 +227,16 @@ class Session:
     def _may_switch(self) -> None:
         self._loop.require(Phase.RUNNING, Phase.PAUSED, to="switch the target")
 
-    def _may_locate(self) -> None:
+    def _may_locate(self, target: Target) -> None:
         self._loop.require(*_IDLE, to="look for the target")
-        _ = self._playback.shown()
+        _ = self._loop.loaded, self._playback.shown()
+        self._loop.require_box(target)
 
     def _aim(
         self,
         target: Target,
         check: Callable[[], None],
-        act: Callable[[Target, TargetPack | None], T],
+        act: Callable[[Aimed, TargetPack | None], T],
         meanwhile: Phase | None = None,
     ) -> Future[T]:
         """Have a target's text encoded in another thread, then act; a later target overtakes an unfinished one.
@@ -240,7 +244,7 @@ class Session:
         Args:
             target: has the text.
             check: refuses the command before the text is encoded.
-            act: is called with the target, its frame named, and with what became of the text.
+            act: is called with the target and its frame, and with what became of the text.
             meanwhile: the state while it is encoded; None: as it is.
         """
         done: Future[T] = Future()
@@ -251,19 +255,19 @@ class Session:
                 check()
                 self._aims += 1
                 aim = self._aims
-                aimed, view = self._loop.aimed(target)
-                encoding = self._loop.loaded.describe(aimed.text, aimed.pack, view)
+                aimed = self._loop.aimed(target)
+                encoding = self._loop.loaded.describe(target.text, target.pack, aimed.view)
                 if encoding is None:
                     done.set_result(self._apply(aim, act, aimed, None))
                     return
                 self._loop.phase = meanwhile or self._loop.phase
                 encoding.add_done_callback(lambda told: hand_over(aim, aimed, told))
 
-        def hand_over(aim: int, aimed: Target, told: Future[TargetPack]) -> None:
+        def hand_over(aim: int, aimed: Aimed, told: Future[TargetPack]) -> None:
             with _telling(done):
                 self._worker.submit(lambda: finish(aim, aimed, told))
 
-        def finish(aim: int, aimed: Target, told: Future[TargetPack]) -> None:
+        def finish(aim: int, aimed: Aimed, told: Future[TargetPack]) -> None:
             with _telling(done):
                 done.set_result(self._apply(aim, act, aimed, told))
 
@@ -271,12 +275,12 @@ class Session:
         return done
 
     def _apply(
-        self, aim: int, act: Callable[[Target, TargetPack | None], T], target: Target, told: Future[TargetPack] | None
+        self, aim: int, act: Callable[[Aimed, TargetPack | None], T], aimed: Aimed, told: Future[TargetPack] | None
     ) -> T:
         if aim != self._aims:
             raise NotNow("a later command came before the text was encoded; nothing was changed")
         try:
-            return act(target, None if told is None else told.result())
+            return act(aimed, None if told is None else told.result())
         finally:
             if self._loop.phase is Phase.STARTING:  # it did not start
                 self._loop.phase = Phase.READY

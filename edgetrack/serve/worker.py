@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -12,7 +13,10 @@ from edgetrack.serve.errors import NotNow
 
 T = TypeVar("T")
 
-__all__ = ["Worker"]
+__all__ = ["THREADS", "Worker", "still_at_work"]
+
+THREADS = "edgetrack-"
+"""How the names of all threads of a session begin."""
 
 _Job = tuple["Future[Any]", Callable[[], Any]]
 
@@ -73,6 +77,15 @@ class Worker:
                     return
                 _carry_out(*job)
                 wait_s = 0.0
+
+
+def still_at_work(timeout_s: float) -> bool:
+    """Wait for the threads of closed sessions; tell whether one is left, in a network or driver that none can stop."""
+    end = time.monotonic() + timeout_s
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return any(thread.is_alive() for thread in threads)
 
 
 def _carry_out(future: Future[Any], command: Callable[[], Any]) -> None:

@@ -40,7 +40,7 @@ def client(tmp_path, artifact):
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory):
     """A client with nothing to load, and nothing loaded."""
-    with client_of(tmp_path_factory.mktemp("bare")) as made:
+    with client_of(tmp_path_factory.mktemp("bare"), options=Options(cameras=True)) as made:
         yield made
 
 
@@ -171,6 +171,26 @@ def test_a_damaged_artifact_and_a_device_that_is_not_here(client, artifact):
     (listed,) = client.get("/api/choices").json()["artifacts"]
     assert "not valid JSON" in listed["trouble"]
     assert str(artifact.parent) not in listed["trouble"]
+    unreadable = error(client.post("/api/load", json={"artifact": listed["id"]}), 422)
+    assert unreadable == listed["trouble"]
+    assert unreadable.startswith(f"{artifact.name}/edgetrack.json")
+
+
+def test_the_folder_where_the_server_was_started_has_a_name_too(tmp_path, artifact, monkeypatch):
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(artifact)
+    with client_of(tmp_path / "own", artifacts=[Path()]) as client:
+        (listed,) = client.get("/api/choices").json()["artifacts"]
+        assert listed["name"] == artifact.name
+        (artifact / "search.onnx").write_bytes(b"damaged")
+        text = error(client.post("/api/load", json={"artifact": listed["id"]}), 422)
+        assert text.startswith(f"{artifact.name}/search.onnx: sha256 is")
+        assert text.endswith("; copy or export the artifact again")
+        assert "edgetrack.json says" in text
+        assert str(artifact.parent) not in text
+        (artifact / "edgetrack.json").write_text("{")
+        (listed,) = client.get("/api/choices").json()["artifacts"]
+        assert listed["trouble"].startswith(f"{artifact.name}/edgetrack.json: not valid JSON")
 
 
 def test_an_upload_is_opened_and_stored_under_a_name_of_ours(client, tmp_path):
@@ -323,7 +343,7 @@ def test_media_stay_inside_their_folders(tmp_path, frames):
 
 
 def test_streams_and_cameras_only_where_allowed(tmp_path):
-    with client_of(tmp_path, options=Options(cameras=False, streams=True)) as client:
+    with client_of(tmp_path, options=Options(streams=True)) as client:
         assert "cameras are not allowed" in error(client.post("/api/open", json={"camera": 0}), 403)
         for url in (
             "file:///etc/passwd",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,12 +20,11 @@ import tiny_described_artifact
 import tiny_language_artifact
 from serve_desk import client_of
 from serve_fakes import BOX as FAKE_BOX
-from serve_fakes import FakeCamera, FakeSource, FakeTextSide, FakeTracker, fake_model, wait_for
+from serve_fakes import FakeSource, FakeTracker, fake_model, wait_for
 
 import edgetrack
 from edgetrack import demo
 from edgetrack.artifact import read_artifact
-from edgetrack.errors import InputError
 from edgetrack.serve.control import SourceChoice, Target
 from edgetrack.serve.describe import Describer
 from edgetrack.serve.errors import NotNow
@@ -72,6 +74,21 @@ def client_for(tmp_path):
     yield call
     for manager in clients:
         manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Descriptions that take until the gate is open; says which were begun."""
+    made = SimpleNamespace(gate=threading.Event(), begun=[])
+
+    def described(describer, text, pack, view):
+        made.begun.append(text)
+        assert made.gate.wait(20)
+        return text
+
+    monkeypatch.setattr(Describer, "_described", described)
+    yield made
+    made.gate.set()
 
 
 def expected(whole, video, text: str | None = SAID) -> list[tuple[float, ...]]:
@@ -184,61 +201,57 @@ def test_packs_that_cannot_be_used(client_for, slim, tmp_path):
     assert client.get("/api/status").json()["phase"] == "ready"
 
 
-def test_the_box_is_about_the_frame_that_was_shown_when_it_was_sent(tmp_path):
-    """Describing takes long; a camera goes on meanwhile."""
-    camera, tracker, text_side = FakeCamera(), FakeTracker(), FakeTextSide()
-    session = Session(tmp_path, loader=lambda _: fake_model(tracker, text_side), opener=lambda name: camera)
-    session.load(ModelChoice(tmp_path))
-    camera.push(7)
-    session.open(SourceChoice("camera", "camera")).result(20)
-    wait_for(lambda: session.latest.get()[1])
-    text_side.gate.clear()
-    text_side.at_work = "unet (3 of 4)"
-    started = session.start(Target(FAKE_BOX, text="the car"))
-    wait_for(lambda: session.status()["phase"] == "starting")
-    assert session.status()["describing"] == "unet (3 of 4)"
-    for number in (8, 9):
-        camera.push(number)
-        wait_for(lambda number=number: session.latest.get()[1].frame[0, 0, 0] == number)
-    text_side.gate.set()
-    started.result(20)
-    assert [(int(view.frame[0, 0, 0]), view.box) for view in text_side.views] == [(7, FAKE_BOX)]
-    assert tracker.calls == [("init", 7, FAKE_BOX, ("told", "the car"))]
-    with pytest.raises(InputError, match="says nothing"):
-        session.switch(Target(text="bad")).result(20)
-    assert text_side.views[-1] == text_side.views[0]  # the picture that the run began with
-    camera.push(None)
-    session.close()
-
-
-def test_what_waits_to_be_described_is_given_up_for_what_comes_later(whole, monkeypatch):
-    gate, at_work = threading.Event(), []
-
-    def slow(describer, text, pack, view):
-        at_work.append(text)
-        assert gate.wait(20)
-        return text
-
-    monkeypatch.setattr(Describer, "_described", slow)
+def test_what_waits_to_be_described_is_given_up_for_what_comes_later(whole, slow):
     describer = Describer(read_artifact(whole))
     futures = [describer.describe("first", None, None)]
-    wait_for(lambda: at_work)
+    wait_for(lambda: slow.begun)
     futures += [describer.describe(text, None, None) for text in ("second", "third")]
-    gate.set()
+    slow.gate.set()
     assert [futures[0].result(20), futures[2].result(20)] == ["first", "third"]
     assert futures[1].cancelled()
-    assert at_work == ["first", "third"]
+    assert slow.begun == ["first", "third"]
     describer.close()
 
 
-def test_a_box_that_is_needed_is_missed_before_anything_is_described(tmp_path):
-    tracker, text_side = FakeTracker(), FakeTextSide()
-    session = Session(tmp_path, loader=lambda _: fake_model(tracker, text_side), opener=lambda name: FakeSource())
-    session.load(ModelChoice(tmp_path))
-    with pytest.raises(NotNow, match="no frame has come"):
-        session.start(Target(text="the car")).result(20)
+def test_another_artifact_does_not_wait_for_a_description_that_nobody_wants(whole, tmp_path, slow):
+    closed = []
+
+    class Tracker(FakeTracker):
+        def close(self) -> None:
+            closed.append(session.status()["busy"])
+
+    def load(choice):
+        return fake_model(Tracker(), Describer(read_artifact(whole)), needs_box=False)
+
+    session = Session(tmp_path, loader=load, opener=lambda name: FakeSource())
+    session.load(ModelChoice(tmp_path)).result(20)
     session.open(SourceChoice("file", "file")).result(20)
-    with pytest.raises(InputError, match="needs the target's box"):
-        session.start(Target(text="the car")).result(20)
-    assert text_side.views == []
+    started = session.start(Target(FAKE_BOX, text="first"))
+    wait_for(lambda: slow.begun)
+    session.stop().result(20)
+    waiting = [session.locate(Target(FAKE_BOX, text="second"))]
+    session.load(ModelChoice(tmp_path / "other")).result(5)
+    assert closed == ["loading other"]
+    waiting.append(session.locate(Target(FAKE_BOX, text="third")))
+    wait_for(lambda: slow.begun == ["first", "third"])  # the new artifact's thread is free
+    session.load(ModelChoice(tmp_path / "last")).result(5)
+    slow.gate.set()
+    for overtaken in (started, *waiting):
+        with pytest.raises(NotNow, match="a later command came"):
+            overtaken.result(20)
     session.close()
+
+
+def test_a_description_does_not_hold_up_the_end_of_the_program(whole):
+    code = """if True:
+        import sys, threading
+        from edgetrack.artifact import read_artifact
+        from edgetrack.serve.describe import Describer
+        begun = threading.Event()
+        Describer._described = lambda *_: (begun.set(), threading.Event().wait(60))
+        describer = Describer(read_artifact(sys.argv[1]))
+        describer.describe("the car", None, None)
+        assert begun.wait(20)
+        describer.close()
+    """
+    subprocess.run([sys.executable, "-c", code, str(whole)], check=True, timeout=30)

@@ -10,8 +10,9 @@ import pytest
 pytest.importorskip("starlette")
 pytest.importorskip("httpx2")
 pytest.importorskip("cv2")
+import cv2
 from serve_desk import client_of
-from serve_fakes import BOX, FakeTracker, fake_model, wait_for
+from serve_fakes import BOX, FakeTracker, fake_model, picture, wait_for
 from serve_stream import CAMERA, stream_server
 
 from edgetrack import demo
@@ -34,7 +35,7 @@ def client(tmp_path, tracker):
     """A client that may open streams, with a fake tracker loaded and the real reader."""
     session = Session(tmp_path, loader=lambda _: fake_model(tracker))
     session.load(ModelChoice(tmp_path)).result(20)
-    with client_of(tmp_path, session=session, options=Options(streams=True)) as made:
+    with client_of(tmp_path, session=session, options=Options(cameras=True, streams=True)) as made:
         yield made
 
 
@@ -96,22 +97,43 @@ def test_nobody_there(client):
     assert client.post("/api/open", json={"media": "bundled/car.mp4"}).status_code == 200
 
 
-def test_what_a_server_sends_opens_no_file_of_this_machine(client):
-    """Redirects and playlists that name a video which is here, and could be opened."""
-    clip = demo.CLIP.resolve()
+@pytest.fixture
+def segment(tmp_path):
+    """A video that a playlist may name: one of MPEG-TS, which can be read from its beginning."""
+    path = tmp_path / "segment.ts"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mpg2"), 25, (64, 48))
+    assert writer.isOpened()
+    for number in range(25):
+        writer.write(picture(10 * number))
+    writer.release()
+    return path
+
+
+def traps(names: dict[str, str]) -> dict[str, tuple[int, dict[str, str], bytes]]:
+    """What leads to other addresses: a redirect and a playlist for each, by the path that it is sent for."""
     kind = {"content-type": "application/vnd.apple.mpegurl"}
     playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"
-    answers = {
-        "/redirect": (302, {"location": clip.as_uri()}, b""),
-        "/list.m3u8": (200, kind, playlist.format(clip.as_uri()).encode()),
-        "/path.m3u8": (200, kind, playlist.format(clip).encode()),
-        "/concat": (200, {}, f"ffconcat version 1.0\nfile 'file:{clip}'\n".encode()),
-        "/missing": (404, {}, b"nothing here"),
-    }
+    redirects = {f"/redirect/{name}": (302, {"location": address}, b"") for name, address in names.items()}
+    playlists = {f"/{name}.m3u8": (200, kind, playlist.format(address).encode()) for name, address in names.items()}
+    return redirects | playlists
+
+
+def test_what_a_server_sends_opens_no_file_of_this_machine(client, segment):
+    """Redirects and playlists that name a video which is here, and that open it where it lies in the network."""
+    answers = {"/segment.ts": (200, {}, segment.read_bytes()), "/missing": (404, {}, b"nothing here")}
     with stream_server(answers) as server:
-        for path in answers:
-            assert "stream" in refusal(client.post("/api/open", json={"stream": server.address(path)}))
+        open_ones = traps({"network": server.address("/segment.ts")})
+        shut_ones = traps({"url": segment.as_uri(), "path": str(segment)})
+        answers |= open_ones | shut_ones
+        for path in open_ones:
+            answer = client.post("/api/open", json={"stream": server.address(path)})
+            assert answer.status_code == 200, (path, answer.text)
+            assert (source(client)["width"], source(client)["height"]) == (64, 48)
+            assert client.post("/api/close").status_code == 200
+        for path in (*shut_ones, "/missing"):
+            assert "cannot be opened" in refusal(client.post("/api/open", json={"stream": server.address(path)}))
         assert set(answers) <= set(server.visits)
+        assert str(segment) in server.visits  # a path is one of the server's
     assert client.get("/api/status").json()["source"] is None
 
 
