@@ -211,8 +211,8 @@ def _same_pixels(artifact: Artifact, source: TypedGraph, writer: TargetWriter) -
     before, now = set(source.graph.crops), set(writer.pixel_inputs(source.graph))
     if before != now:
         raise InputError(
-            f"{artifact.path}: graph {source.role} was exported to take {_listed(before)} as uint8 pixels, and would be "
-            f"rebuilt to take {_listed(now)}; leave that option as it was, or export again"
+            f"{artifact.path}: graph {source.role} was exported to take {_listed(before)} as uint8 pixels, and would "
+            f"be rebuilt to take {_listed(now)}; leave that option as it was, or export again"
         )
 
 
