@@ -233,8 +233,9 @@ def _open_legacy(stream: IO[bytes], size: int) -> Content:
     for key in keys if isinstance(keys, list) else ():
         if not isinstance(key, str):
             raise CheckpointError(f"it is damaged: the key of a storage is {brief(key)}, not text; download it again")
-        length = int.from_bytes(stream.read(8), "little", signed=True) * widths.get(key, -1)
-        if length < 0 or stream.tell() + length > size:
+        count = stream.read(8)
+        length = int.from_bytes(count, "little", signed=True) * widths.get(key, -1)
+        if len(count) < 8 or length < 0 or stream.tell() + length > size:
             raise CheckpointError(_DAMAGED.format(brief(key)))
         places[key] = (stream.tell(), length)
         stream.seek(length, io.SEEK_CUR)

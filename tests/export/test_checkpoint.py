@@ -220,6 +220,16 @@ def test_compressed_entry_is_refused(small):
     assert "compressed" in message_of(out)
 
 
+def test_the_count_of_an_empty_storage_at_the_end_is_whole(tmp_path):
+    """Which storage comes last depends on addresses, so `test_every_truncation_is_one_line` sees this by chance."""
+    whole, cut = tmp_path / "whole.pth", tmp_path / "cut.pth"
+    torch.save({"net": {"empty": torch.empty(0, 3)}}, whole, _use_new_zipfile_serialization=False)
+    assert load_checkpoint(whole).state["empty"].shape == (0, 3)
+    for missing in range(1, 9):
+        cut.write_bytes(whole.read_bytes()[:-missing])
+        message_of(cut)
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 def test_every_truncation_is_one_line(tmp_path, zipped):
     whole = tmp_path / "whole.pth"
