@@ -52,6 +52,16 @@ class TextFiles:
     diffusion: Path | None = None
     lora: Path | None = None
 
+    def words(self) -> list[str]:
+        """Return the options of the command line that name these files."""
+        options = {
+            "--text-encoder": self.encoder,
+            "--vocabulary": self.vocabulary,
+            "--diffusion": self.diffusion,
+            "--lora": self.lora,
+        }
+        return [word for option, path in options.items() if path is not None for word in (option, str(path))]
+
     def check(self, variant: str, *, made_up: bool) -> None:
         """Refuse files that `variant` has no use for, and the want of a vocabulary.
 

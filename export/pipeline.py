@@ -14,12 +14,11 @@ from edgetrack.export.language import TextFiles
 from edgetrack.export.parity.clip import Clip, demo_clip
 from edgetrack.export.parity.gate import Progress, Silent, check_against_source, checked_head
 from edgetrack.export.parity.report import ParityReport
-from edgetrack.export.plan import ExportPlan, device_of, plan_export
+from edgetrack.export.plan import ExportPlan, plan_export
 from edgetrack.export.precision import CalibrationPlan
 from edgetrack.export.source import Source, load_source
 from edgetrack.export.speed import FloatTwin, SpeedCheck, speed_section
 from edgetrack.export.verdict import judge, report_path
-from edgetrack.export.verify import source_of, verify_artifact
 from edgetrack.runtime.loading_memory import return_freed
 
 __all__ = [
@@ -27,12 +26,9 @@ __all__ = [
     "ExportPlan",
     "ExportResult",
     "check_plan",
-    "device_of",
     "export_tracker",
     "plan_export",
     "run_plan",
-    "source_of",
-    "verify_artifact",
 ]
 
 FIXED_STEPS = 5

@@ -56,10 +56,7 @@ class ExportPlan:
         words += ["--precision", self.precision]
         words += ["--device", self.device] if self.device != self.target.devices[0] else []
         words += ["--seed", str(self.seed)] if self.weights == STAND_IN else []
-        words += ["--text-encoder", str(self.text.encoder)] if self.text.encoder else []
-        words += ["--vocabulary", str(self.text.vocabulary)] if self.text.vocabulary else []
-        words += ["--diffusion", str(self.text.diffusion)] if self.text.diffusion else []
-        words += ["--lora", str(self.text.lora)] if self.text.lora else []
+        words += self.text.words()
         for option in self.target.options:
             value = self.options.get(option.name, option.default)
             if value != option.default:

@@ -251,7 +251,7 @@ def _try_to_open(artifact: Artifact) -> None:
 def _verify(
     artifact: Artifact, weights: str | Path, clip: Clip | None, threads: int | None, progress: Progress
 ) -> ParityReport:
-    from edgetrack.export.pipeline import verify_artifact
+    from edgetrack.export.verify import verify_artifact
 
     report = verify_artifact(artifact.path, weights, clip=clip, threads=threads, progress=progress)
     if report.failed:

@@ -66,7 +66,7 @@ def run_bisect(artifact: Artifact, other: Artifact | None, clip: Clip, said: Bis
 
 def _search(artifact: Artifact, other: Artifact | None, clip: Clip, said: Bisect, bar: console.Progress) -> Found:
     from edgetrack.export.bisect.search import bisect_artifacts, bisect_source
-    from edgetrack.export.pipeline import source_of
+    from edgetrack.export.verify import source_of
 
     if other is not None:
         return bisect_artifacts(other, artifact, clip, said.frame, limit=said.limit, threads=said.threads, progress=bar)

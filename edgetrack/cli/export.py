@@ -156,7 +156,8 @@ def run(
         weights = resolve_weights(model, weights)
     check_torch()
     from edgetrack.export.language import TextFiles, check_precision
-    from edgetrack.export.pipeline import FIXED_STEPS, device_of, plan_export, run_plan
+    from edgetrack.export.pipeline import FIXED_STEPS, plan_export, run_plan
+    from edgetrack.export.plan import device_of
 
     with usage_error("--precision"):
         check_precision(variant, precision)

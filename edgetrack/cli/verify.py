@@ -148,7 +148,7 @@ def _against_source(  # noqa: PLR0917 (private, called once)
 ) -> ParityReport:
     check_torch()
     from edgetrack.export.language import TextFiles
-    from edgetrack.export.pipeline import verify_artifact
+    from edgetrack.export.verify import verify_artifact
 
     text = TextFiles(files.encoder, diffusion=files.diffusion, lora=files.lora)
     return verify_artifact(path, weights, seed=seed, text=text, clip=clip, **options)

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 import tiny_artifact
 import toy_family
+from drawn_clip import TOY_SIZE, drawn_clip
 from fake_acl import AIPP_KEY, FakeAcl
 from fake_atc import install_atc
 from onnx import TensorProto, helper
@@ -25,7 +26,6 @@ from edgetrack.cli import main
 from edgetrack.errors import ArtifactError, InputError
 from edgetrack.export.loops.crop import IMAGENET
 from edgetrack.export.models.base import DeployGraph, Normalisation
-from edgetrack.export.parity.clip import open_clip
 from edgetrack.export.parity.gate import Silent
 from edgetrack.export.parity.tensors import _pixels
 from edgetrack.export.pipeline import export_tracker
@@ -51,13 +51,10 @@ def atc(tmp_path, monkeypatch):
 
 @pytest.fixture
 def clip(tmp_path, monkeypatch):
-    cv2 = pytest.importorskip("cv2")
     toy_family.install(monkeypatch)
     folder = tmp_path / "clip"
     folder.mkdir()
-    for index in range(10):
-        cv2.imwrite(str(folder / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
-    return open_clip(folder, synth_box(0, 90, 120))
+    return drawn_clip(folder, 10, TOY_SIZE)
 
 
 def export(path, clip, precision="fp16", **options):

@@ -12,15 +12,16 @@ from pathlib import Path
 import onnx
 import pytest
 import toy_family
+from drawn_clip import TOY_SIZE, drawn_clip
 from fake_acl import FakeAcl
 from fake_atc import install_atc
 from toy_family import SIZES, TOY, ToyNet
 
 from edgetrack.artifact import read_artifact
 from edgetrack.errors import ArtifactError, EngineUnavailable, InputError, WrongMachine
-from edgetrack.export.parity.clip import Clip, open_clip
+from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.gate import Silent
-from edgetrack.export.pipeline import export_tracker, verify_artifact
+from edgetrack.export.pipeline import export_tracker
 from edgetrack.export.precision import write_typed
 from edgetrack.export.rebuild import rebuild_artifact
 from edgetrack.export.source import load_source
@@ -29,6 +30,7 @@ from edgetrack.export.targets import ascend_atc, target_of, writer_of
 from edgetrack.export.targets.ascend_graph import input_shapes, lower
 from edgetrack.export.targets.ascend_operators import check_operators
 from edgetrack.export.targets.ascend_proof import largest_difference
+from edgetrack.export.verify import verify_artifact
 from edgetrack.loading import load
 from edgetrack.runtime.static_files import all_sizes
 
@@ -53,11 +55,7 @@ def toy(monkeypatch):
 
 @pytest.fixture(scope="session")
 def frames(tmp_path_factory) -> Clip:
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(10):
-        cv2.imwrite(str(folder / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
-    return open_clip(folder, synth_box(0, 90, 120))
+    return drawn_clip(tmp_path_factory.mktemp("clip"), 10, TOY_SIZE)
 
 
 def export(path, clip, **options):

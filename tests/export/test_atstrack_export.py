@@ -21,8 +21,9 @@ from edgetrack.export.graphs import atstrack as graphs
 from edgetrack.export.loops.atstrack import AtsReference
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.report import ParityReport
-from edgetrack.export.pipeline import export_tracker, verify_artifact
+from edgetrack.export.pipeline import export_tracker
 from edgetrack.export.standin import synth_box, synth_frame
+from edgetrack.export.verify import verify_artifact
 
 pytest.importorskip("typer")
 pytest.importorskip("tokenizers")
@@ -163,7 +164,7 @@ def test_another_description_in_the_middle(made, monkeypatch):
     """What was seen stays in the token, what was said is replaced: as the reference loop does."""
     small_atstrack.install(monkeypatch)
     from edgetrack.export.models import family_of
-    from edgetrack.export.pipeline import source_of
+    from edgetrack.export.verify import source_of
 
     artifact = edgetrack.artifact.read_artifact(made.path)
     source = source_of(artifact, None, None)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import small_glad
 import torch
+from drawn_clip import drawn_clip
 
 import edgetrack
 from edgetrack.artifact import read_artifact
@@ -18,9 +19,10 @@ from edgetrack.cli import main
 from edgetrack.errors import ArtifactError, CheckpointError, InputError
 from edgetrack.export.language import TextFiles
 from edgetrack.export.models.diffusion import load_diffusion
-from edgetrack.export.parity.clip import Clip, open_clip
-from edgetrack.export.pipeline import export_tracker, verify_artifact
+from edgetrack.export.parity.clip import Clip
+from edgetrack.export.pipeline import export_tracker
 from edgetrack.export.standin import noise, synth_box, synth_frame
+from edgetrack.export.verify import verify_artifact
 from edgetrack.runtime.target_pack import read_pack
 
 pytest.importorskip("onnxruntime")
@@ -31,11 +33,7 @@ BOX = synth_box(0, HEIGHT, WIDTH)
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Clip:
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(9):
-        cv2.imwrite(str(folder / f"{index:02}.png"), synth_frame(index, HEIGHT, WIDTH)[..., ::-1])
-    return open_clip(folder, BOX)
+    return drawn_clip(tmp_path_factory.mktemp("clip"), 9)
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,9 @@ from edgetrack.export.models import glad as module
 from edgetrack.export.models.glad import GLAD
 from edgetrack.export.parity.clip import Clip
 from edgetrack.export.parity.report import ParityReport
-from edgetrack.export.pipeline import export_tracker, verify_artifact
+from edgetrack.export.pipeline import export_tracker
 from edgetrack.export.standin import synth_box, synth_frame
+from edgetrack.export.verify import verify_artifact
 from edgetrack.runtime.target_pack import ModelIdentity, TargetPack, read_pack
 
 FRAMES = 10

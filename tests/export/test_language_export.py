@@ -10,15 +10,17 @@ import pytest
 import tiny_vocabulary
 import torch
 import toy_language_family
+from drawn_clip import TOY_SIZE, drawn_clip
 from toy_language_family import FAMILY, PREFIX, SHAPE
 
 import edgetrack
 from edgetrack.artifact import read_artifact, sha256_of
 from edgetrack.errors import CheckpointError, InputError, ParityError
 from edgetrack.export.language import TextFiles, with_text_encoder
-from edgetrack.export.parity.clip import Clip, open_clip
-from edgetrack.export.pipeline import export_tracker, verify_artifact
-from edgetrack.export.standin import synth_box, synth_frame, synth_state
+from edgetrack.export.parity.clip import Clip
+from edgetrack.export.pipeline import export_tracker
+from edgetrack.export.standin import synth_frame, synth_state
+from edgetrack.export.verify import verify_artifact
 from edgetrack.runtime.clip_vocabulary import read_vocabulary, tokenizer_json
 
 pytest.importorskip("tokenizers")
@@ -32,11 +34,7 @@ def family(monkeypatch):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Clip:
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(10):
-        cv2.imwrite(str(folder / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
-    return open_clip(folder, synth_box(0, 90, 120))
+    return drawn_clip(tmp_path_factory.mktemp("clip"), 10, TOY_SIZE)
 
 
 def export(folder: Path, clip: Clip, weights="stand-in", **options):

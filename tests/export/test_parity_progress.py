@@ -6,14 +6,12 @@ import re
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import toy_family
+from drawn_clip import TOY_SIZE, drawn_clip
 
 from edgetrack.export.models.base import ForcedTracker
 from edgetrack.export.parity import gate
-from edgetrack.export.parity.clip import Clip
 from edgetrack.export.pipeline import export_tracker
-from edgetrack.export.standin import synth_box, synth_frame
 
 BOX = (40.0, 30.0, 20.0, 20.0)
 
@@ -84,13 +82,10 @@ def test_the_forced_pass_tells(monkeypatch):
 
 
 def test_the_comparison_of_tensors_tells(tmp_path, monkeypatch):
-    cv2 = pytest.importorskip("cv2")
     toy_family.install(monkeypatch)
     monkeypatch.setattr(gate, "_SILENCE_S", 0.0)
     (tmp_path / "clip").mkdir()
-    for index in range(10):
-        cv2.imwrite(str(tmp_path / "clip" / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
-    clip = Clip("clip", str(tmp_path / "clip"), synth_box(0, 90, 120), 10)
+    clip = drawn_clip(tmp_path / "clip", 10, TOY_SIZE)
     stages = Stages()
     export_tracker("toy-one", "stand-in", output=tmp_path / "toy", clip=clip, threads=1, progress=stages)
     found = [int(m[1]) for label in stages.told if (m := re.fullmatch(r"verify: tensors: input (\d+), .* each", label))]

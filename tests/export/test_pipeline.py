@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import toy_family
+from drawn_clip import TOY_SIZE, drawn_clip
 from toy_family import TOY, ToyCore, ToyNet
 
 from edgetrack.artifact import read_artifact
@@ -20,8 +21,9 @@ from edgetrack.errors import ArtifactError, CheckpointError, InputError, ParityE
 from edgetrack.export import pipeline
 from edgetrack.export.parity.clip import Clip, demo_clip, open_clip
 from edgetrack.export.parity.gate import check_against_artifact
-from edgetrack.export.pipeline import FIXED_STEPS, check_plan, export_tracker, plan_export, verify_artifact
-from edgetrack.export.standin import synth_box, synth_frame
+from edgetrack.export.pipeline import FIXED_STEPS, check_plan, export_tracker, plan_export
+from edgetrack.export.standin import synth_frame
+from edgetrack.export.verify import verify_artifact
 
 FRAMES = 10
 
@@ -33,11 +35,7 @@ def toy(monkeypatch):
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Clip:
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(FRAMES):
-        cv2.imwrite(str(folder / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
-    return open_clip(folder, synth_box(0, 90, 120))
+    return drawn_clip(tmp_path_factory.mktemp("clip"), FRAMES, TOY_SIZE)
 
 
 class Listener:
@@ -275,7 +273,7 @@ def test_short_clip_is_refused_before_anything_is_built(tmp_path, clip):
     frames = tmp_path / "frames"
     frames.mkdir()
     for index in range(8):
-        (frames / f"{index}.png").write_bytes((Path(clip.path) / f"{index}.png").read_bytes())
+        (frames / f"{index:02}.png").write_bytes((Path(clip.path) / f"{index:02}.png").read_bytes())
     short, listener = open_clip(frames, clip.box), Listener()
     with pytest.raises(InputError, match="8 frames, fewer than the 9"):
         export(tmp_path / "toy", short, progress=listener)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import toy_family
 from building import build_files
+from drawn_clip import TOY_SIZE, drawn_clip
 from test_whole import write_plain
 from toy_family import TOY, ToyNet
 
@@ -18,11 +19,9 @@ from edgetrack.artifact import read_artifact
 from edgetrack.cli import main
 from edgetrack.errors import ArtifactError, EngineUnavailable, InputError, WrongMachine
 from edgetrack.export.models.base import DeployGraph
-from edgetrack.export.parity.clip import open_clip
 from edgetrack.export.pipeline import export_tracker
 from edgetrack.export.precision import TypedGraph
 from edgetrack.export.precision.whole import quantize_whole
-from edgetrack.export.standin import synth_box, synth_frame
 from edgetrack.export.targets import target_of, writer_of
 from edgetrack.export.targets.qnn_socs import ARCHITECTURES, SOCS
 from edgetrack.loading import open_engine
@@ -168,13 +167,10 @@ def test_missing_package_is_named(monkeypatch):
 
 @pytest.fixture
 def clip(tmp_path, monkeypatch):
-    cv2 = pytest.importorskip("cv2")
     toy_family.install(monkeypatch)
     folder = tmp_path / "clip"
     folder.mkdir()
-    for index in range(10):
-        cv2.imwrite(str(folder / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
-    return open_clip(folder, synth_box(0, 90, 120))
+    return drawn_clip(folder, 10, TOY_SIZE)
 
 
 CHIP = {"htp-arch": "73", "soc-model": "SM8550"}

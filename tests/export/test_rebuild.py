@@ -9,14 +9,13 @@ import sys
 
 import pytest
 import toy_family
+from drawn_clip import TOY_SIZE, drawn_clip
 
 from edgetrack.artifact import read_artifact
 from edgetrack.errors import ArtifactError, EngineUnavailable, InputError, ParityError, WrongMachine
-from edgetrack.export.parity.clip import open_clip
 from edgetrack.export.parity.gate import Silent
 from edgetrack.export.pipeline import export_tracker
 from edgetrack.export.rebuild import rebuild_artifact
-from edgetrack.export.standin import synth_box, synth_frame
 from edgetrack.export.targets import TARGETS, TargetInfo, TargetOption, register
 from edgetrack.export.targets.base import ExtraFile
 from edgetrack.export.targets.onnx import OnnxTarget
@@ -72,11 +71,7 @@ def installed(monkeypatch):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    cv2 = pytest.importorskip("cv2")
-    folder = tmp_path_factory.mktemp("clip")
-    for index in range(10):
-        cv2.imwrite(str(folder / f"{index}.png"), synth_frame(index, 90, 120)[..., ::-1])
-    return open_clip(folder, synth_box(0, 90, 120))
+    return drawn_clip(tmp_path_factory.mktemp("clip"), 10, TOY_SIZE)
 
 
 def export(folder, clip, target=NAME, **options):
